@@ -1,0 +1,689 @@
+"""Kafka: source, commit and control log of a lane. Who owns which lane is kafka_group.py, topics are kafka_topics.py.
+
+    source topics ──▶ KafkaSource     partitions p with p mod L = lane; poll, then drain
+    journal, alerts, … ◀── KafkaCommit     one transaction, `transactional.id` = <app>-lane-<i>
+    control topic ◀──▶ KafkaControl   one partition, read by every lane
+
+Offsets of a lane live in its journal, not in a consumer group. Kafka numbers transaction markers too, so offsets have
+holes. The client speaks the older transaction protocol, in which a delayed request may land in a later transaction:
+after anything but plain success the commit takes a new producer, whose fresh epoch shuts such a request out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+from time import monotonic, sleep
+from typing import Any, Literal
+
+import numpy as np
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, but not by its types
+
+from cep.log.kafka_topics import Topics, client_settings, translated
+from cep.log.protocol import (
+    Drained,
+    Failpoint,
+    JournalRecord,
+    Outputs,
+    Partition,
+    Positions,
+    Record,
+    Slice,
+    decode_journal,
+    encode_journal,
+    no_failpoint,
+)
+from cep.settings import Kafka
+from events.columns import I64
+from events.errors import Fenced, IntegrityViolation, LimitReached, ServiceUnavailable
+from events.order import NEVER_US
+
+ATTEMPTS = 3
+"""The commit that fails for the third time in a row stops the lane."""
+
+CONFIRM_SECONDS = 1.0
+"""For so long the brokers' answer to where a partition ends is believed."""
+
+AHEAD_MAX = 20_000
+"""Records of one partition kept in a replay while another's are awaited; then it is paused."""
+
+JOURNAL_TAIL = 64
+"""Offsets looked at first for the last journal record: markers and aborted records may stand behind it."""
+
+
+ELECTING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+ELECTING_SECONDS = 0.02
+"""Between two questions while a partition has no leader."""
+
+
+class KafkaSlice:
+    """A slice over the client's own messages."""
+
+    def __init__(self, partition: Partition, messages: Sequence[Message]) -> None:
+        self.partition = partition
+        self.next_offset = _offset(messages[-1]) + 1
+        self.values: list[bytes | None] = list(map(Message.value, messages))
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @cached_property
+    def _offsets(self) -> I64:
+        first, count = _offset(self._messages[0]), len(self._messages)
+        if self.next_offset - first == count:  # no holes
+            return np.arange(first, self.next_offset, dtype=np.int64)
+        return np.fromiter(map(_offset, self._messages), np.int64, count)
+
+    def offsets(self) -> I64:
+        """See Slice."""
+        return self._offsets
+
+    def timestamps_us(self) -> I64:
+        """See Slice."""
+        stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
+        found = np.fromiter(stamps, np.int64, len(self._messages))
+        return np.where(found < 0, NEVER_US, found * 1000)
+
+    def record(self, row: int) -> Record:
+        """See Slice."""
+        message = self._messages[row]
+        stamp_ms = message.timestamp()[1]
+        stamp_us = NEVER_US if stamp_ms < 0 else stamp_ms * 1000
+        return Record(self.partition, _offset(message), stamp_us, message.key(), message.value())
+
+
+class KafkaSource:
+    """The lane's partitions of the source topics."""
+
+    finite = False
+
+    def __init__(self, settings: Kafka, app: str, lane: int, lanes: int, topics: Sequence[str]) -> None:
+        self._settings, self._lane, self._lanes = settings, lane, lanes
+        self._topics = tuple(sorted(topics))
+        self._admin = AdminClient(client_settings(settings))
+        self._consumer = Consumer(_reader_settings(settings, f"{app}-lane-{lane}-source"))
+        self._next: Positions = {}  # behind the last record that was taken
+        self._pending: dict[Partition, list[Message]] = {}  # fetched in a replay, beyond what was asked for
+        self._paused: set[Partition] = set()
+        self._held: frozenset[Partition] = frozenset()
+        self._ended: dict[Partition, int] = {}  # the client has reached this end
+        self._confirmed: Positions = {}
+        self._confirmed_s = 0.0
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """See Source."""
+        found = []
+        for topic in self._topics:
+            with translated(f"source {topic}"):
+                metadata = self._consumer.list_topics(topic, timeout=self._timeout_s).topics[topic]
+                if metadata.error is not None:
+                    raise KafkaException(metadata.error)
+            found += [Partition(topic, place) for place in metadata.partitions if place % self._lanes == self._lane]
+        return tuple(sorted(found))
+
+    def begin(self) -> Positions:
+        """See Source."""
+        return _offsets_at(self._admin, self.partitions(), "earliest", self._timeout_s)
+
+    def end(self) -> Positions:
+        """See Source."""
+        return _offsets_at(self._admin, self.partitions(), "latest", self._timeout_s)
+
+    def identities(self) -> Mapping[str, str]:
+        """See Source: the topics' ids."""
+        with translated(f"source {', '.join(self._topics)}"):
+            asked = self._admin.describe_topics(TopicCollection(list(self._topics)), request_timeout=self._timeout_s)
+            return {topic: str(future.result().topic_id) for topic, future in asked.items()}
+
+    def seek(self, positions: Positions) -> None:
+        """See Source."""
+        self._next = dict(sorted(positions.items()))
+        self._pending = {partition: [] for partition in self._next}
+        self._paused, self._held, self._ended, self._confirmed_s = set(), frozenset(), {}, 0.0
+        with translated("source"):
+            self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in self._next.items()])
+
+    def hold(self, partitions: frozenset[Partition]) -> None:
+        """See Source. The client forgets what it had fetched for them; records already here wait."""
+        with translated("source"):
+            self._consumer.pause([TopicPartition(*partition) for partition in partitions - self._held])
+            self._consumer.resume([TopicPartition(*partition) for partition in self._held - partitions])
+        self._held = partitions
+
+    def drain(self, records_max: int, wait_s: float) -> Drained:
+        """See Source."""
+        self._resume_all()
+        groups = self._take_pending(records_max) or self._fetched(records_max, wait_s)
+        slices: list[Slice] = []
+        for partition, messages in sorted(groups.items()):
+            taken = KafkaSlice(partition, messages)
+            self._next[partition] = taken.next_offset
+            slices.append(taken)
+        return Drained(slices, self._in_backlog(slices, records_max))
+
+    def read_to(self, positions: Positions) -> list[Slice]:
+        """See Source."""
+        return [self._up_to(partition, stop) for partition, stop in sorted(positions.items())]
+
+    def at_end(self) -> frozenset[Partition]:
+        """See Source. What the client says it reached is checked against the brokers now and then: a process that was
+        stopped, or cut off, has old news."""
+        if not self._ended:
+            return frozenset()
+        if monotonic() - self._confirmed_s > CONFIRM_SECONDS:
+            self._confirmed = self._asked_ends()
+            self._confirmed_s = monotonic()
+        return frozenset(
+            part for part, offset in self._ended.items() if offset >= self._confirmed.get(part, offset + 1)
+        )
+
+    def close(self) -> None:
+        """See Source."""
+        self._consumer.close()
+
+    @property
+    def _timeout_s(self) -> float:
+        return self._settings.call_timeout_ms / 1000
+
+    def _asked_ends(self) -> Positions:
+        try:
+            return _offsets_at(self._admin, tuple(self._ended), "latest", CONFIRM_SECONDS)
+        except ServiceUnavailable:
+            return {}
+
+    def _fetched(self, records_max: int, wait_s: float) -> dict[Partition, list[Message]]:
+        """What has arrived, by partition. `consume` with a time would wait it out even if there is something."""
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return {}
+        messages = [first, *self._consumer.consume(records_max - 1, 0)] if records_max > 1 else [first]
+        if events := list(filter(Message.error, messages)):
+            messages = [message for message in messages if message.error() is None]
+        groups: dict[Partition, list[Message]] = {}
+        for (topic, place), run in groupby(messages, _place):
+            groups.setdefault(Partition(topic, place), []).extend(run)
+        for partition in groups:
+            self._ended.pop(partition, None)
+        for event in events:
+            self._note_event(event)
+        return groups
+
+    def _note_event(self, event: Message) -> None:
+        """An end that was reached; other news is bad, unless the client mends it by itself."""
+        error = event.error()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended[Partition(*_place(event))] = _offset(event)
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise IntegrityViolation(
+                f"source {event.topic()}/{event.partition()}: {error.str()}",
+                "the source was trimmed or recreated: keep it longer, or name another application id to begin anew",
+            )
+        elif error.fatal() or not _mends(error):
+            raise ServiceUnavailable(f"source {event.topic()}: {error.str()}", "see the brokers' log")
+
+    def _take_pending(self, records_max: int) -> dict[Partition, list[Message]]:
+        groups: dict[Partition, list[Message]] = {}
+        for partition, pending in self._pending.items():
+            if pending and partition not in self._held and records_max > 0:
+                groups[partition], self._pending[partition] = pending[:records_max], pending[records_max:]
+                records_max -= len(groups[partition])
+        return groups
+
+    def _in_backlog(self, slices: Sequence[Slice], records_max: int) -> bool:
+        """Is more waiting than one drain takes? The client's queue may be short of it for a moment."""
+        taken = sum(map(len, slices))
+        if taken >= records_max:
+            return True
+        return taken * 8 >= records_max and any(self._lag(part) > records_max for part in slices)
+
+    def _lag(self, part: Slice) -> int:
+        found = self._consumer.get_watermark_offsets(TopicPartition(*part.partition), cached=True)
+        return found[1] - part.next_offset  # negative where the client doesn't know yet
+
+    def _up_to(self, partition: Partition, stop: int) -> KafkaSlice:
+        """The records below an offset that ended a batch: one stands right before it."""
+        until = monotonic() + self._timeout_s
+        while not (pending := self._pending[partition]) or _offset(pending[-1]) < stop - 1:
+            if partition in self._ended:
+                raise self._lost(partition, stop)
+            if self._more_pending(partition):
+                until = monotonic() + self._timeout_s
+            elif monotonic() > until:
+                raise ServiceUnavailable(f"source {partition.topic}/{partition.partition}: no records for a replay")
+        cut = bisect_left(pending, stop, key=_offset)
+        if cut == 0 or _offset(pending[cut - 1]) != stop - 1:
+            raise self._lost(partition, stop)
+        taken = KafkaSlice(partition, pending[:cut])
+        self._pending[partition] = pending[cut:]
+        self._next[partition] = stop
+        return taken
+
+    def _lost(self, partition: Partition, stop: int) -> IntegrityViolation:
+        return IntegrityViolation(
+            f"source {partition.topic}/{partition.partition}: record {stop - 1} of the journal is gone",
+            "the source was trimmed or compacted: keep it longer, or name another application id to begin anew",
+        )
+
+    def _more_pending(self, wanted: Partition) -> bool:
+        """Fetches on. Partitions that ran far ahead of the one that is wanted are paused."""
+        groups = self._fetched(4096, 0.1)
+        for partition, messages in groups.items():
+            self._pending[partition] += messages
+        far = {part for part, pending in self._pending.items() if len(pending) > AHEAD_MAX and part != wanted}
+        with translated("source"):
+            self._consumer.pause([TopicPartition(*partition) for partition in far - self._paused])
+            self._consumer.resume([TopicPartition(*partition) for partition in self._paused - far])
+        self._paused = far
+        return bool(groups)
+
+    def _resume_all(self) -> None:
+        if self._paused:
+            self._consumer.resume([TopicPartition(*partition) for partition in self._paused])
+            self._paused = set()
+
+
+class KafkaCommit:
+    """Outputs and journal record in one Kafka transaction."""
+
+    def __init__(
+        self,
+        settings: Kafka,
+        app: str,
+        lane: int,
+        *,
+        still_mine: Callable[[], None],
+        pulse: Callable[[], None],
+        failpoint: Failpoint = no_failpoint,
+    ) -> None:
+        """`still_mine` asks the group's coordinator and raises Fenced; `pulse` is called while a commit takes long."""
+        self._settings, self._app, self._lane = settings, app, lane
+        self._topics = Topics(app)
+        self._still_mine, self._pulse, self._failpoint = still_mine, pulse, failpoint
+        self._producer: Producer | None = None
+        self._last: bytes | None = None
+        self._begin = self._end = 0
+        self._epoch = 0
+        self._troubled = False
+
+    def claim(self) -> JournalRecord | None:
+        """See Commit."""
+        self._renew()
+        self._last = self._read_last()
+        last = None if self._last is None else decode_journal(self._last)
+        self._epoch = 1 if last is None else last.epoch + 1
+        self._failpoint("claimed")
+        return last
+
+    def epoch(self) -> int:
+        """See Commit."""
+        return self._epoch
+
+    def journal(self) -> Iterator[JournalRecord]:
+        """See Commit."""
+        if self._last is None:
+            return
+        for data in self._read_journal(self._begin, self._end):
+            yield decode_journal(data)
+
+    def check(self) -> None:
+        """See Commit."""
+        self._still_mine()
+
+    def commit(self, outputs: Outputs, record: JournalRecord) -> None:
+        """See Commit."""
+        data = encode_journal(record)
+        self._check_sizes(outputs, data)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._transact(outputs, data)
+                break
+            except KafkaException as error:
+                if self._landed(error, data, attempt):
+                    break
+        self._last = data
+        self._failpoint("committed")
+        if self._troubled:  # a request may still be under way: the next transaction must not meet it
+            self._still_mine()
+            self._renew()
+            self._expect(data)
+
+    def close(self) -> None:
+        """See Commit. A transaction that is open is aborted by the next owner."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+
+    def _check_sizes(self, outputs: Outputs, data: bytes) -> None:
+        limit = self._settings.message_bytes_max
+        longest = max(
+            (len(key) + len(value) for records in outputs.records.values() for key, value in records), default=0
+        )
+        if max(longest, len(data)) > limit:
+            raise LimitReached(
+                f"lane {self._lane}: a record of {max(longest, len(data))} bytes, the limit is {limit}",
+                "raise kafka.message_bytes_max and max.message.bytes of the topics",
+            )
+
+    def _transact(self, outputs: Outputs, data: bytes) -> None:
+        """One transaction, begun, filled and committed. Raises KafkaException for whatever the client reports."""
+        producer = self._producer
+        assert producer is not None, "claim comes first"
+        producer.begin_transaction()
+        self._failpoint("begun")
+        for name, records in outputs.records.items():
+            topic = self._topics.output(name)
+            for key, value in records:
+                self._produce(producer, topic, key, value)
+        self._produce(producer, self._topics.journal, None, data)
+        self._flush(producer)
+        self._failpoint("produced")
+        self._finish(producer)
+
+    def _produce(self, producer: Producer, topic: str, key: bytes | None, value: bytes) -> None:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition=self._lane)
+                return
+            except BufferError:
+                self._flush(producer)
+
+    def _flush(self, producer: Producer) -> None:
+        until = monotonic() + self._patience_s
+        while producer.flush(self._slice_s):
+            if monotonic() > until:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "outputs are not taken"))
+            self._pulse()
+
+    def _finish(self, producer: Producer) -> None:
+        """Commits; the client says "timed out, call again" while the brokers don't answer."""
+        until = monotonic() + self._patience_s
+        while True:
+            try:
+                producer.commit_transaction(self._slice_s)
+                return
+            except KafkaException as error:
+                if _error(error).code() != KafkaError._TIMED_OUT or monotonic() > until:
+                    raise
+                self._troubled = True
+                self._pulse()
+
+    def _landed(self, error: KafkaException, data: bytes, attempt: int) -> bool:
+        """After an error: did the transaction commit all the same? False: it didn't, send the same again.
+
+        Raises Fenced unless the coordinator says that the lane is ours and the journal ends where we know it.
+        """
+        reason = _error(error)
+        if _is_fenced(reason):
+            raise Fenced(f"lane {self._lane} of {self._app}: {reason.str()}") from error
+        self._still_mine()
+        if attempt == ATTEMPTS:
+            raise ServiceUnavailable(
+                f"lane {self._lane} of {self._app}: {ATTEMPTS} commits in a row failed, last: {reason.str()}",
+                "see the brokers' log; a restart goes on where the journal ends",
+            ) from error
+        self._renew()
+        found = self._read_last()
+        if found == data:
+            return True
+        if found != self._last:
+            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine") from error
+        return False
+
+    def _expect(self, data: bytes) -> None:
+        if self._read_last() != data:
+            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine")
+
+    def _renew(self) -> None:
+        """A producer with a fresh epoch. What the one before had open is settled by the brokers before it begins."""
+        self.close()
+        self._troubled = False
+        with translated(f"lane {self._lane} of {self._app}"):
+            producer = Producer(
+                _writer_settings(self._settings, self._topics.transactional_id(self._lane), self._note_error)
+            )
+            self._initialise(producer)
+        self._producer = producer
+
+    def _initialise(self, producer: Producer) -> None:
+        until = monotonic() + self._patience_s
+        while True:
+            try:
+                producer.init_transactions(self._slice_s)
+                return
+            except KafkaException as error:
+                if _is_fenced(_error(error)):
+                    raise Fenced(f"lane {self._lane} of {self._app}: {_error(error).str()}") from error
+                if not _error(error).retriable() or monotonic() > until:
+                    raise
+                self._pulse()
+
+    def _note_error(self, error: KafkaError) -> None:
+        """The client met trouble on the wire: the producer is not used for another transaction."""
+        self._troubled = True
+
+    def _read_last(self) -> bytes | None:
+        """The last committed journal record. The last offset is a marker's, so it is looked for from behind."""
+        place = Partition(self._topics.journal, self._lane)
+        admin = AdminClient(client_settings(self._settings))
+        timeout_s = self._settings.call_timeout_ms / 1000
+        self._begin = _offsets_at(admin, [place], "earliest", timeout_s)[place]
+        self._end = _offsets_at(admin, [place], "latest", timeout_s)[place]
+        reach = JOURNAL_TAIL
+        while True:
+            start = max(self._begin, self._end - reach)
+            found = list(self._read_journal(start, self._end))
+            if found or start == self._begin:
+                return found[-1] if found else None
+            reach *= 16
+
+    def _read_journal(self, start: int, end: int) -> Iterator[bytes]:
+        """Committed records of the lane's journal partition from `start` to the stable end."""
+        if start >= end:
+            return
+        place = TopicPartition(self._topics.journal, self._lane, start)
+        with (
+            translated(place.topic),
+            closing(Consumer(_reader_settings(self._settings, f"{self._app}-journal"))) as reader,
+        ):
+            reader.assign([place])
+            until = monotonic() + self._settings.call_timeout_ms / 1000
+            while monotonic() < until:
+                for message in reader.consume(1000, 0.05):
+                    if (error := message.error()) is None:
+                        until = monotonic() + self._settings.call_timeout_ms / 1000
+                        yield message.value() or b""
+                    elif error.code() == KafkaError._PARTITION_EOF and _offset(message) >= end:
+                        return
+                    elif not _mends(error):
+                        raise KafkaException(error)
+                self._pulse()
+            raise ServiceUnavailable(f"{place.topic}/{place.partition}: can't be read to its end at {end}")
+
+    @property
+    def _patience_s(self) -> float:
+        return self._settings.transaction_timeout_ms / 1000
+
+    @property
+    def _slice_s(self) -> float:
+        return min(0.5, self._patience_s)
+
+
+class KafkaControl:
+    """The control topic."""
+
+    def __init__(self, settings: Kafka, app: str) -> None:
+        self._settings = settings
+        self._place = Partition(Topics(app).control, 0)
+        self._admin = AdminClient(client_settings(settings))
+        self._consumer = Consumer(_reader_settings(settings, f"{app}-control"))
+        self._position = -1
+
+    def append(self, value: bytes) -> int:
+        """See ControlLog."""
+        delivered: list[tuple[KafkaError | None, Message]] = []
+        producer = Producer({**client_settings(self._settings), "enable.idempotence": True, "linger.ms": 0})
+        producer.produce(
+            self._place.topic, value, partition=0, on_delivery=lambda error, message: delivered.append((error, message))
+        )
+        producer.flush(self._settings.call_timeout_ms / 1000)
+        if not delivered or delivered[0][0] is not None:
+            reason = delivered[0][0].str() if delivered and delivered[0][0] else "no answer"
+            producer.purge()
+            raise ServiceUnavailable(f"{self._place.topic}: {reason}", "read the log before writing the change again")
+        return _offset(delivered[0][1]) + 1
+
+    def read(self, start: int, stop: int | None = None) -> list[tuple[int, bytes]]:
+        """See ControlLog."""
+        if start != self._position:
+            self._consumer.assign([TopicPartition(*self._place, start)])
+            self._position = start
+        found: list[tuple[int, bytes]] = []
+        until = monotonic() + self._settings.call_timeout_ms / 1000
+        while stop is not None and self._position < stop:
+            if monotonic() > until:
+                raise ServiceUnavailable(f"{self._place.topic}: can't be read up to {stop}")
+            found += self._taken(1, 0.1)
+        return found if stop is not None else self._taken(100, 0)
+
+    def end(self) -> int:
+        """See ControlLog."""
+        timeout_s = self._settings.call_timeout_ms / 1000
+        return _offsets_at(self._admin, [self._place], "latest", timeout_s)[self._place]
+
+    def close(self) -> None:
+        """See ControlLog."""
+        self._consumer.close()
+
+    def _taken(self, records_max: int, wait_s: float) -> list[tuple[int, bytes]]:
+        found = []
+        for message in self._consumer.consume(records_max, wait_s):
+            error = message.error()
+            if error is None:
+                found.append((_offset(message), message.value() or b""))
+                self._position = _offset(message) + 1
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise IntegrityViolation(
+                    f"{self._place.topic}: record {self._position} is gone",
+                    "the control topic is never trimmed: restore it",
+                )
+            elif error.code() != KafkaError._PARTITION_EOF and not _mends(error):
+                raise ServiceUnavailable(f"{self._place.topic}: {error.str()}")
+        return found
+
+
+def _reader_settings(settings: Kafka, group: str) -> dict[str, Any]:
+    """A consumer that is told where to read. The group's name is needed by the client; nothing is stored in it."""
+    return {
+        **client_settings(settings),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": settings.fetch_wait_ms,
+        "fetch.min.bytes": 1,
+        "fetch.queue.backoff.ms": settings.fetch_backoff_ms,
+        "queued.min.messages": settings.queued_messages_min,
+        "queued.max.messages.kbytes": settings.queued_kbytes_max,
+    }
+
+
+def _writer_settings(settings: Kafka, transactional_id: str, note: Callable[[KafkaError], None]) -> dict[str, Any]:
+    return {
+        **client_settings(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        "acks": "all",
+        "linger.ms": 0,
+        "compression.type": "lz4",
+        "message.max.bytes": settings.message_bytes_max + 4096,
+        "error_cb": note,
+    }
+
+
+def _offsets_at(
+    admin: AdminClient, partitions: Sequence[Partition], where: Literal["earliest", "latest"], timeout_s: float
+) -> Positions:
+    """Asks the brokers, for what a reader of committed records may see; again while leaders are being elected."""
+    if not partitions:
+        return {}
+    until = monotonic() + timeout_s
+    with translated(", ".join(sorted({partition.topic for partition in partitions}))):
+        while True:
+            try:
+                return _listed(admin, partitions, where, timeout_s)
+            except KafkaException as error:
+                if _error(error).code() not in ELECTING or monotonic() > until:
+                    raise
+                sleep(ELECTING_SECONDS)
+
+
+def _listed(
+    admin: AdminClient, partitions: Sequence[Partition], where: Literal["earliest", "latest"], timeout_s: float
+) -> Positions:
+    spec: Any = OffsetSpec  # its methods have no types
+    at = spec.latest() if where == "latest" else spec.earliest()
+    asked = admin.list_offsets(
+        {TopicPartition(*partition): at for partition in partitions},
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=timeout_s,
+    )
+    return {Partition(place.topic, place.partition): future.result().offset for place, future in asked.items()}
+
+
+def _offset(message: Message) -> int:
+    found = message.offset()
+    assert found is not None
+    return found
+
+
+def _place(message: Message) -> tuple[str, int]:
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None
+    assert partition is not None
+    return topic, partition
+
+
+def _error(error: KafkaException) -> KafkaError:
+    found = error.args[0]
+    assert isinstance(found, KafkaError)
+    return found
+
+
+def _is_fenced(error: KafkaError) -> bool:
+    return error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
+
+
+def _mends(error: KafkaError) -> bool:
+    """The client goes on trying by itself."""
+    return error.retriable() or error.code() in (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._MAX_POLL_EXCEEDED,
+    )

@@ -1,0 +1,215 @@
+"""Matcher: plans and state in one hand; batches in, matches out.
+
+The kernels never allocate: whatever array is too short for an event is grown here, and the kernel goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cep.automaton.plan import Plan
+from cep.matcher import columns as c
+from cep.matcher.collect import count_links, write_links
+from cep.matcher.emit import release
+from cep.matcher.expire import expire
+from cep.matcher.lists import kill_start
+from cep.matcher.state import State, longer
+from cep.matcher.step import FIRED_MAX, step
+from cep.matcher.tables import Mode, Tables, build
+from cep.matcher.touch import touch
+from events.columns import I32, I64, Batch, Layout
+from events.program import STACK_MAX
+
+NEVER_US = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Matches and time-outs in the order in which they came out; row i has the events [offsets[i], offsets[i + 1]).
+
+    plan, kind (KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE), slot: int64[m]
+    started_at:  int64[m], instant of matching of the first event
+    keys:        int64[m, KEY_FIELDS_MAX], the key's values as columns hold them
+    offsets:     int64[m + 1]
+    steps:       int32[e], number of the step among those of all plans
+    sequences:   int64[e], the event's number in the log
+    at:          int64[e], the event's own time
+    """
+
+    plan: I64
+    kind: I64
+    slot: I64
+    started_at: I64
+    keys: I64
+    offsets: I64
+    steps: I32
+    sequences: I64
+    at: I64
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+
+class Matcher:
+    """All plans of a lane over all its keys."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan | None] = []
+        self.tables: Tables = build([], Layout((), ()), lambda text: 0, [])
+        self.state = State.empty()
+        self.sequence = 0
+        """Number in the log of the next event."""
+        self.now_us = -NEVER_US
+        self._stack = np.zeros(STACK_MAX + 2, np.int64)
+        self._fired = np.zeros(FIRED_MAX, np.int64)
+        self._words = np.zeros(0, np.int64)
+        self._matches = np.zeros((256, c.HELD_WIDTH), np.int32)
+        self._out = np.zeros((1024, c.OUT_WIDTH), np.int64)
+        self._touched: tuple[I32, I32, I64] = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
+
+    def use(
+        self,
+        plans: Sequence[Plan | None],
+        layout: Layout,
+        code_of: Callable[[str], int],
+        modes: Sequence[Mode] | None = None,
+    ) -> None:
+        """Match with these plans from the next batch on; a plan keeps its place, None is a retired one.
+
+        modes: one per plan; all live without it
+        """
+        self.plans = list(plans)
+        self.tables = build(self.plans, layout, code_of, modes or [Mode.LIVE] * len(self.plans))
+        self.state.fit_plans(len(self.plans))
+        self._words = np.zeros(len(self.plans), np.int64)
+
+    def process(self, batch: Batch) -> Matches:
+        """Match a batch. Its events get the next numbers of the log."""
+        rows = len(batch)
+        tables, state = self.tables, self.state
+        if rows == 0 or not self.plans:
+            self.sequence += rows
+            return self.taken()
+        done = 0
+        while done < rows:
+            done = self._rows(batch, done)
+        self.sequence += rows
+        self.now_us = max(self.now_us, int(batch.at_us[-1]))
+        del tables, state
+        return self.advanced(self.now_us)
+
+    def live_sequences(self) -> I64:
+        """Numbers in the log of the events that partials hold, ascending (some held by none are among them)."""
+        return self.state.events[: self.state.counters[c.N_EVENTS], c.V_SEQUENCE]
+
+    def due_us(self) -> int | None:
+        """The instant at which the next window ends, None when none is open."""
+        due = int(self.state.queue_heads[:, c.QH_DUE].min(initial=NEVER_US))
+        return None if due == NEVER_US else due
+
+    def discard(self, place: int) -> None:
+        """Drop every partial of a plan."""
+        state = self.state
+        for cell in np.flatnonzero(state.cells[: state.counters[c.N_CELLS], c.L_PLAN] == place):
+            while state.cells[cell, c.L_START] != -1:
+                kill_start(
+                    state.partials, state.starts, state.chains, state.cells, state.registers, state.counters,
+                    int(self.tables.plans[place, c.P_REGISTERS]), int(state.cells[cell, c.L_START]),
+                )  # fmt: skip
+            while state.cells[cell, c.L_HELD] != -1:
+                release(state.held, state.cells, state.counters, int(cell))
+
+    def advance(self, now_us: int) -> Matches:
+        """Let time pass without an event: windows that end at `now_us` or before are over."""
+        self.now_us = max(self.now_us, now_us)
+        return self.advanced(self.now_us)
+
+    # -- the kernels ----------------------------------------------------------------------------------------------
+
+    def _rows(self, batch: Batch, first: int) -> int:
+        """Touch and step as many rows as the touched lists have room for; answers the next row."""
+        tables = self.tables
+        room = max(len(batch) - first, 4096) + 4 * len(self.plans)
+        if len(self._touched[0]) < room:
+            self._touched = (np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int64))
+        touch_row, touch_plan, touch_word = self._touched
+        until, touches = touch(
+            tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
+            tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
+            batch.values, batch.nulls, first, touch_row, touch_plan, touch_word,
+        )  # fmt: skip
+        self.state.counters[c.RESUME_ROW] = first
+        while True:
+            state = self.state
+            need = step(
+                tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
+                tables.keyspaces, state.cells, state.chains, state.partials, state.starts, state.start_at, state.links,
+                state.events, state.registers, state.held, state.queue, state.queue_heads, state.slot_keys,
+                state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters, self._matches,
+                self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],
+                batch.event_at_us, self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan,
+            )  # fmt: skip
+            if need == c.DONE:
+                return until
+            self._grow(need)
+
+    def _grow(self, need: int) -> None:
+        """Room for what a kernel needs."""
+        more = int(self.state.counters[c.NEED])
+        if need == c.NEED_OUT:
+            self._out = longer(self._out, more + int(self.state.counters[c.LIVE_HELD]))
+        elif need == c.NEED_SCRATCH:
+            self._matches = longer(self._matches, more)
+        elif need in (c.NEED_LINKS, c.NEED_EVENTS) and self.state.counters[c.N_OUT] > 0:
+            # output rows point at links: they may not move before the output was taken
+            name = "links" if need == c.NEED_LINKS else "events"
+            setattr(self.state, name, longer(getattr(self.state, name), more))
+        else:
+            self.state.grow(need, self.tables)
+
+    def advanced(self, now_us: int) -> Matches:
+        """Expire every plan, then take the output."""
+        tables = self.tables
+        heads = self.state.queue_heads
+        for plan in np.flatnonzero(heads[:, c.QH_DUE] <= now_us):
+            while True:
+                state = self.state
+                need = expire(
+                    tables.plans, tables.states, state.cells, state.chains, state.partials, state.starts,
+                    state.start_at, state.links, state.registers, state.held, state.queue, state.queue_heads,
+                    self._matches, self._out, state.counters, plan, now_us,
+                )  # fmt: skip
+                if need == c.DONE:
+                    break
+                self._grow(need)
+        return self.taken()
+
+    def taken(self) -> Matches:
+        """The output so far, which is empty afterwards."""
+        state = self.state
+        rows = int(state.counters[c.N_OUT])
+        state.counters[c.N_OUT] = 0
+        out = self._out
+        offsets = np.zeros(rows + 1, np.int64)
+        count_links(state.links, out, rows, offsets)
+        total = int(offsets[-1])
+        steps, sequences, at = np.zeros(total, np.int32), np.zeros(total, np.int64), np.zeros(total, np.int64)
+        write_links(state.links, state.events, out, rows, offsets, steps, sequences, at)
+        matches = Matches(
+            plan=out[:rows, c.O_PLAN].copy(),
+            kind=out[:rows, c.O_KIND].copy(),
+            slot=out[:rows, c.O_SLOT].copy(),
+            started_at=state.events[out[:rows, c.O_EVENT], c.V_NOW],
+            keys=state.slot_keys[out[:rows, c.O_SLOT], 1:],
+            offsets=offsets,
+            steps=steps,
+            sequences=sequences,
+            at=at,
+        )
+        if 2 * state.counters[c.N_LINKS] > len(state.links) or 2 * state.counters[c.N_EVENTS] > len(state.events):
+            state.collect_links()
+        state.compact_keys(self.tables)
+        return matches

@@ -1,0 +1,220 @@
+"""State: every partial match of a lane as flat arrays; growing, compacting, copying.
+
+A snapshot is `copy()`; there is nothing else to save. Layouts: `columns`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from cep.matcher import columns as c
+from cep.matcher.collect import collect, compact_cells
+from cep.matcher.keys import KEY_FIELDS_MAX, rebuild
+from cep.matcher.tables import Tables
+from events.columns import I32, I64
+from events.errors import LimitReached
+
+Array = TypeVar("Array", bound=npt.NDArray[Any])
+
+ROWS_MAX = 1 << 28
+"""Rows of any one array of state."""
+
+
+@dataclass(slots=True)
+class State:
+    """The arrays (see `columns` for their columns)."""
+
+    cells: I32
+    chains: I32
+    partials: I32
+    starts: I32
+    start_at: I64
+    links: I32
+    events: I64
+    registers: I64
+    held: I32
+    queue: I32
+    queue_heads: I64
+    slot_keys: I64
+    slot_hot: I32
+    slot_table: I32
+    cell_keys: I64
+    cell_table: I32
+    counters: I64
+
+    @classmethod
+    def empty(cls, rows: int = 4096) -> State:
+        """No key, no partial; room for `rows` of each (a power of two)."""
+        counters = np.zeros(c.COUNTERS_ALL, np.int64)
+        for place in (c.FREE_CHAIN, c.FREE_PARTIAL, c.FREE_START, c.FREE_HELD):
+            counters[place] = -1
+        counters[c.N_REGISTERS] = c.REGISTER_HEAD + c.REGISTERS_MAX  # row 0 is the start state's: nothing seen
+        return cls(
+            cells=np.zeros((rows, c.CELL_WIDTH), np.int32),
+            chains=np.zeros((rows, c.CHAIN_WIDTH), np.int32),
+            partials=np.zeros((rows, c.PARTIAL_WIDTH), np.int32),
+            starts=np.full((rows, c.START_WIDTH), -1, np.int32),
+            start_at=np.zeros(rows, np.int64),
+            links=np.zeros((rows, c.LINK_WIDTH), np.int32),
+            events=np.zeros((rows, c.EVENT_WIDTH), np.int64),
+            registers=np.zeros(rows, np.int64),
+            held=np.zeros((rows, c.HELD_WIDTH), np.int32),
+            queue=np.zeros((0, c.QUEUE_WIDTH), np.int32),
+            queue_heads=np.zeros((0, c.QUEUE_HEAD_WIDTH), np.int64),
+            slot_keys=np.zeros((rows, 1 + KEY_FIELDS_MAX), np.int64),
+            slot_hot=np.full(rows, -1, np.int32),
+            slot_table=np.full(2 * rows, -1, np.int32),
+            cell_keys=np.full(2 * rows, -1, np.int64),
+            cell_table=np.zeros(2 * rows, np.int32),
+            counters=counters,
+        )
+
+    def copy(self) -> State:
+        """Every array copied."""
+        return State(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by name, for a snapshot."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by the arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def fit_plans(self, count: int) -> None:
+        """Give every plan an expiry ring."""
+        known = len(self.queue_heads)
+        if count <= known:
+            return
+        heads = np.zeros((count, c.QUEUE_HEAD_WIDTH), np.int64)
+        heads[:known] = self.queue_heads
+        ring = 256
+        for plan in range(known, count):
+            heads[plan, c.QH_OFFSET] = len(self.queue) + (plan - known) * ring
+            heads[plan, c.QH_CAPACITY] = ring
+            heads[plan, c.QH_DUE] = np.iinfo(np.int64).max
+        self.queue = np.concatenate([self.queue, np.zeros(((count - known) * ring, c.QUEUE_WIDTH), np.int32)])
+        self.queue_heads = heads
+
+    # -- room -----------------------------------------------------------------------------------------------------
+
+    def grow(self, need: int, tables: Tables) -> None:
+        """Make room for what a kernel asked for: counters[NEED] rows of the array `need`. Raises LimitReached."""
+        more = int(self.counters[c.NEED])
+        if need == c.NEED_QUEUE:
+            self.grow_queue(more)
+        elif need == c.NEED_LINKS or need == c.NEED_EVENTS:
+            self.collect_or_grow(need, more)
+        elif need == c.NEED_CELLS:
+            self.cells = longer(self.cells, 1)
+            self.rehash(tables)
+        elif need == c.NEED_SLOTS:
+            self.slot_keys = longer(self.slot_keys, 1)
+            self.slot_hot = longer(self.slot_hot, 1, -1)
+            self.rehash(tables)
+        elif need == c.NEED_STARTS:
+            self.starts = longer(self.starts, more, -1)
+            self.start_at = longer(self.start_at, more)
+        else:
+            name = {
+                c.NEED_CHAINS: "chains",
+                c.NEED_PARTIALS: "partials",
+                c.NEED_HELD: "held",
+                c.NEED_REGISTERS: "registers",
+            }[need]
+            setattr(self, name, longer(getattr(self, name), more))
+
+    def compact_keys(self, tables: Tables) -> None:
+        """Free cells without partials and slots without cells, when they take half of a full array."""
+        cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
+        if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slot_hot):
+            return
+        used = (self.cells[:cells, c.L_START] != -1) | (self.cells[:cells, c.L_HELD] != -1)
+        if 2 * int(used.sum()) > cells:
+            return
+        compact_cells(self.cells, self.starts, self.slot_keys, self.slot_hot, self.counters, np.full(slots, -1, np.int32))
+        self.rehash(tables)
+
+    def rehash(self, tables: Tables) -> None:
+        """Both hash tables at most half full, filled anew."""
+        slots = 2 * len(self.slot_hot)
+        cells = 2 * len(self.cells)
+        self.slot_table = np.full(power_of_two(slots), -1, np.int32)
+        self.cell_keys = np.full(power_of_two(cells), -1, np.int64)
+        self.cell_table = np.zeros(power_of_two(cells), np.int32)
+        rebuild(
+            tables.keyspaces,
+            self.slot_keys,
+            self.slot_table,
+            self.cells,
+            self.cell_keys,
+            self.cell_table,
+            self.counters,
+        )
+
+    def grow_queue(self, plan: int) -> None:
+        """Twice the ring for one plan; the others keep theirs."""
+        heads = self.queue_heads
+        capacities = heads[:, c.QH_CAPACITY].copy()
+        capacities[plan] *= 2
+        queue = np.zeros((int(capacities.sum()), c.QUEUE_WIDTH), np.int32)
+        offset = 0
+        for place in range(len(heads)):
+            old, length, first = (int(heads[place, at]) for at in (c.QH_OFFSET, c.QH_LENGTH, c.QH_HEAD))
+            order = old + (first + np.arange(length)) % int(heads[place, c.QH_CAPACITY])
+            queue[offset : offset + length] = self.queue[order]
+            heads[place, c.QH_OFFSET], heads[place, c.QH_HEAD] = offset, 0
+            heads[place, c.QH_CAPACITY] = capacities[place]
+            offset += int(capacities[place])
+        self.queue = queue
+
+    def collect_or_grow(self, need: int, more: int) -> None:
+        """Free the links and events that no partial reaches; grow when that leaves less than half."""
+        self.collect_links()
+        links, events = int(self.counters[c.N_LINKS]), int(self.counters[c.N_EVENTS])
+        if 2 * (links + (more if need == c.NEED_LINKS else 0)) > len(self.links):
+            self.links = longer(self.links, more)
+        if 2 * (events + (more if need == c.NEED_EVENTS else 0)) > len(self.events):
+            self.events = longer(self.events, more)
+
+    def collect_links(self) -> I32:
+        """Mark and compact links and events; answers the old rows of the events kept, in order."""
+        kept_links = np.full(int(self.counters[c.N_LINKS]), -1, np.int32)
+        kept_events = np.full(int(self.counters[c.N_EVENTS]), -1, np.int32)
+        collect(
+            self.partials,
+            self.starts,
+            self.links,
+            self.events,
+            self.held,
+            self.cells,
+            self.queue,
+            self.queue_heads,
+            self.counters,
+            kept_links,
+            kept_events,
+        )
+        return np.flatnonzero(kept_events >= 0).astype(np.int32)
+
+
+def power_of_two(rows: int) -> int:
+    """The least power of two that is at least `rows`."""
+    return 1 << max(rows - 1, 1).bit_length()
+
+
+def longer(array: Array, more: int, fill: int = 0) -> Array:
+    """A copy with room for at least `more` further rows, at least twice as long."""
+    rows = max(2 * len(array), power_of_two(len(array) + more))
+    if rows > ROWS_MAX:
+        raise LimitReached(
+            f"state of the matcher: an array would grow beyond {ROWS_MAX} rows",
+            "shorten windows, bound loops, or spread the keys over more lanes",
+        )
+    grown = np.full((rows, *array.shape[1:]), fill, array.dtype)
+    grown[: len(array)] = array
+    return cast(Array, grown)

@@ -1,0 +1,156 @@
+"""Which plans an event concerns, and by which bits: one search per field, whatever the number of conditions.
+
+    ranges  for each column with thresholds: its distinct bounds, sorted; each interval between two bounds has the list
+            of predicates that hold in it
+    codes   for each column with equalities: its distinct values, sorted, each with its list
+    dense   predicates that no search can answer: run on every event
+
+        bounds        0.99      2.0        500
+        interval   [0]     [1]      [2]         [3]
+        list      small   probe      —        cash-out        a value in the idle interval costs two comparisons
+
+A predicate with a program left (the rest of a conjunction) runs it only when its search hit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from events.columns import I16, I32, I64, U8
+from events.kernel import Int, compiled
+from events.program import run
+
+# predicates: int64[n, 4]
+R_PLAN, R_BIT, R_LO, R_HI = range(4)
+# ranges: int64[n, 7] and codes: int64[n, 4]
+G_COLUMN, G_FLOAT, G_LO, G_HI, G_LIST, G_IDLE_LO, G_IDLE_HI = range(7)
+
+
+@compiled
+def touch(
+    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
+    always: I32, ops: I16, args: I64, stack: I64, words: I64, values: I64, nulls: U8, first: Int,
+    out_row: I32, out_plan: I32, out_word: I64,
+) -> tuple[Int, Int]:  # fmt: skip
+    """Bits of rows from `first` on. Answers (rows done, entries written); stops early when `out_*` might be full.
+
+    lists[k], lists[k + 1]: the entries (predicate numbers) of list k; words: int64[plans] scratch, all 0
+    always: plans that every event may start
+    """
+    rows = values.shape[1]
+    floats = values.view(np.float64)
+    bounds_float = bounds.view(np.float64)
+    ranges_float = ranges.view(np.float64)
+    room = out_row.shape[0]
+    plans = words.shape[0]
+    written = 0
+    none = np.uint64(0)
+    for row in range(first, rows):
+        if written + 2 * plans > room:
+            return row, written
+        begin = written
+        for place in range(always.shape[0]):
+            plan = always[place]
+            out_row[written] = row
+            out_plan[written] = plan
+            words[plan] = 0
+            written += 1
+        for group in range(ranges.shape[0]):
+            column = ranges[group, G_COLUMN]
+            if nulls[column, row] != 0:
+                continue
+            lo = ranges[group, G_LO]
+            hi = ranges[group, G_HI]
+            if ranges[group, G_FLOAT] != 0:
+                real = floats[column, row]
+                if ranges_float[group, G_IDLE_LO] <= real < ranges_float[group, G_IDLE_HI] or real != real:
+                    continue
+                while lo < hi:
+                    middle = (lo + hi) >> 1
+                    if bounds_float[middle] <= real:
+                        lo = middle + 1
+                    else:
+                        hi = middle
+            else:
+                whole = values[column, row]
+                if ranges[group, G_IDLE_LO] <= whole < ranges[group, G_IDLE_HI]:
+                    continue
+                while lo < hi:
+                    middle = (lo + hi) >> 1
+                    if bounds[middle] <= whole:
+                        lo = middle + 1
+                    else:
+                        hi = middle
+            at = ranges[group, G_LIST] + lo - ranges[group, G_LO]
+            for place in range(lists[at], lists[at + 1]):
+                predicate = entries[place]
+                if predicates[predicate, R_LO] >= 0 and run(
+                    ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
+                    stack, 0, none, stack,
+                ) != 1:  # fmt: skip
+                    continue
+                plan = predicates[predicate, R_PLAN]
+                if words[plan] == 0:
+                    out_row[written] = row
+                    out_plan[written] = plan
+                    written += 1
+                words[plan] |= predicates[predicate, R_BIT]
+        for group in range(codes.shape[0]):
+            column = codes[group, G_COLUMN]
+            if nulls[column, row] != 0:
+                continue
+            whole = values[column, row]
+            lo = codes[group, G_LO]
+            hi = codes[group, G_HI]
+            last = hi
+            while lo < hi:
+                middle = (lo + hi) >> 1
+                if code_values[middle] < whole:
+                    lo = middle + 1
+                else:
+                    hi = middle
+            if lo == last or code_values[lo] != whole:
+                continue
+            at = codes[group, G_LIST] + lo - codes[group, G_LO]
+            for place in range(lists[at], lists[at + 1]):
+                predicate = entries[place]
+                if predicates[predicate, R_LO] >= 0 and run(
+                    ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
+                    stack, 0, none, stack,
+                ) != 1:  # fmt: skip
+                    continue
+                plan = predicates[predicate, R_PLAN]
+                if words[plan] == 0:
+                    out_row[written] = row
+                    out_plan[written] = plan
+                    written += 1
+                words[plan] |= predicates[predicate, R_BIT]
+        for place in range(dense.shape[0]):
+            predicate = dense[place]
+            if run(
+                ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
+                stack, 0, none, stack,
+            ) == 1:  # fmt: skip
+                plan = predicates[predicate, R_PLAN]
+                if words[plan] == 0:
+                    out_row[written] = row
+                    out_plan[written] = plan
+                    written += 1
+                words[plan] |= predicates[predicate, R_BIT]
+        if always.shape[0] == 0:
+            for place in range(begin, written):
+                plan = out_plan[place]
+                out_word[place] = words[plan]
+                words[plan] = 0
+        else:  # a plan that every event starts stands first; its later entry is folded into it
+            kept = begin
+            for place in range(begin, written):
+                plan = out_plan[place]
+                if place < begin + always.shape[0] or words[plan] != 0:
+                    out_row[kept] = row
+                    out_plan[kept] = plan
+                    out_word[kept] = words[plan]
+                    words[plan] = 0
+                    kept += 1
+            written = kept
+    return rows, written

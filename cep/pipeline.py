@@ -1,0 +1,225 @@
+"""The one line: a batch in, alerts out. Pure: no clock, no socket, no random source.
+
+    Batch ─▶ bits ─▶ match ─▶ Alert        `process`     events
+              (time passes)  ─▶ Alert      `advance`     time-outs, absences, matches no longer held back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canonical
+from cep.automaton.plan import Plan, compile_pattern
+from cep.control import Activate, Change, Pause, PatternVersion, Resume, Retire
+from cep.language.document import read_pattern
+from cep.language.message import render_message
+from cep.language.pattern import Pattern
+from cep.matcher import columns as c
+from cep.matcher.matcher import Matcher, Matches
+from cep.matcher.tables import Mode
+from events.columns import Batch, Column, Layout, StringTable
+from events.expression import fields_of, references
+from events.schema import Stream
+from events.types import Kind, Type
+
+PATTERNS_MAX = 10_000
+"""Plans a lane may hold, draining ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch or the passing of time gave. counts: partials started, events taken, partials died, matches."""
+
+    alerts: list[Alert]
+    counts: tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class Running:
+    """A plan in its place."""
+
+    plan: Plan
+    mode: Mode
+
+
+@dataclass(slots=True)
+class LaneState:
+    """Everything a lane derives from its log.
+
+    layout:   the columns batches must have: what keys and conditions of the running patterns read
+    captured: number in the log → (event id, JSON) of every event that a partial has taken
+    """
+
+    streams: tuple[Stream, ...]
+    layout: Layout = field(init=False)
+    strings: StringTable = field(default_factory=StringTable)
+    matcher: Matcher = field(default_factory=Matcher)
+    running: list[Running | None] = field(default_factory=list)
+    versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    captured: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layout = layout_of(self.streams, ())
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Apply control changes, at a batch boundary. May replace `layout`."""
+        for change in changes:
+            self.apply_one(change)
+        plans = [place.plan for place in self.running if place is not None]
+        layout = layout_of(self.streams, plans)
+        if layout != self.layout:
+            self.layout = layout
+        self.matcher.use(
+            [place.plan if place else None for place in self.running],
+            self.layout,
+            self.strings.code,
+            [place.mode if place else Mode.LIVE for place in self.running],
+        )
+
+    def apply_one(self, change: Change) -> None:
+        """One change; those of rooms that a lane does not have yet are not its concern."""
+        if isinstance(change, PatternVersion):
+            self.versions[change.name, change.version] = change.document
+        elif isinstance(change, Activate):
+            self.end(change.name, change.partials)
+            self.start(change.name, change.version)
+        elif isinstance(change, Retire):
+            self.end(change.name, change.partials)
+        elif isinstance(change, Pause | Resume):
+            wanted, there = (Mode.PAUSED, Mode.LIVE) if isinstance(change, Pause) else (Mode.LIVE, Mode.PAUSED)
+            for place in self.running:
+                if place is not None and place.plan.pattern.name == change.name and place.mode is there:
+                    place.mode = wanted
+
+    def start(self, name: str, version: int) -> None:
+        """Run a version from here on."""
+        streams = {stream.name: stream for stream in self.streams}
+        pattern = read_pattern(self.versions[name, version], streams, f"{name} version {version}")
+        plan = compile_pattern(replace(pattern, version=version))
+        self.running.append(Running(plan, Mode.LIVE))
+
+    def end(self, name: str, partials: str) -> None:
+        """End the running version of a pattern: its partials drain or are dropped."""
+        for number, place in enumerate(self.running):
+            if place is None or place.plan.pattern.name != name:
+                continue
+            if partials == "discard":
+                self.matcher.discard(number)
+                self.running[number] = None
+            else:
+                place.mode = Mode.DRAINING
+
+
+def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
+    """The columns that keys and conditions of the plans read, in the order of the streams' declarations."""
+    needed: set[tuple[str, str]] = set()
+    for plan in plans:
+        first = plan.pattern.streams[0]
+        needed.update((stream, name) for stream in plan.pattern.streams for name in plan.pattern.key)
+        for condition in plan.conditions:
+            if condition.where is not None:
+                stream = condition.stream or first
+                needed.update((stream, name) for name in fields_of(condition.where))
+                needed.update((first, past.field) for past in references(condition.where) if past.field)
+    columns = [
+        Column(stream.name, found.name, found.type)
+        for stream in streams
+        for found in stream.fields
+        if (stream.name, found.name) in needed
+    ]
+    return Layout(tuple(stream.name for stream in streams), tuple(columns))
+
+
+def process(batch: Batch, state: LaneState) -> Outcome:
+    """Match a batch."""
+    before = state.matcher.state.counters.copy()
+    first = state.matcher.sequence
+    matches = state.matcher.process(batch)
+    capture(batch, first, matches, state)
+    return outcome(matches, before, state)
+
+
+def advance(now_us: int, state: LaneState) -> Outcome:
+    """Let time pass."""
+    before = state.matcher.state.counters.copy()
+    return outcome(state.matcher.advance(now_us), before, state)
+
+
+def due_us(state: LaneState) -> int | None:
+    """The earliest instant at which `advance` has something to do, or None."""
+    return state.matcher.due_us()
+
+
+def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> None:
+    """Keep the records that partials have taken from this batch, and forget those that none holds any more."""
+    live = state.matcher.live_sequences()
+    fresh = live[np.searchsorted(live, first) :]
+    for sequence in {*fresh.tolist(), *matches.sequences[matches.sequences >= first].tolist()}:
+        row = sequence - first
+        state.captured[sequence] = (batch.records.event_id(row), batch.records.payload(row))
+    if len(state.captured) > 4096 and len(state.captured) > 2 * len(live):
+        kept = {*live.tolist(), *matches.sequences.tolist()}
+        state.captured = {sequence: state.captured[sequence] for sequence in state.captured if sequence in kept}
+
+
+def outcome(matches: Matches, before: np.ndarray[Any, np.dtype[np.int64]], state: LaneState) -> Outcome:
+    """Alerts of matches, with the kernel's counts since `before`."""
+    after = state.matcher.state.counters
+    counts = tuple(int(after[name] - before[name]) for name in (c.STARTED, c.TAKEN, c.DIED, c.MATCHED))
+    alerts = [alert_of(matches, row, state) for row in range(len(matches))]
+    return Outcome(alerts, (counts[0], counts[1], counts[2], counts[3]))
+
+
+def alert_of(matches: Matches, row: int, state: LaneState) -> Alert:
+    """The alert of one match."""
+    place = state.running[int(matches.plan[row])]
+    assert place is not None, "a match of a retired plan"
+    plan, pattern = place.plan, place.plan.pattern
+    names = state.matcher.tables.step_names
+    span = slice(int(matches.offsets[row]), int(matches.offsets[row + 1]))
+    steps = matches.steps[span].tolist()
+    records = [state.captured[sequence] for sequence in matches.sequences[span].tolist()]
+    instants = matches.at[span].tolist()
+    is_match = int(matches.kind[row]) == c.KIND_MATCH
+    at_us = instants[-1] if is_match else int(matches.started_at[row]) + pattern.within_us
+    kind: AlertKind = "timeout" if int(matches.kind[row]) == c.KIND_TIMEOUT else "match"
+    key = key_of(plan, matches.keys[row].tolist(), state)
+    by_step: dict[int, list[tuple[str, bytes]]] = {step: [] for step in sorted(set(steps))}
+    for step, record in zip(steps, records, strict=True):
+        by_step[step].append(record)
+    ids = [(names[step], [event_id for event_id, _ in found]) for step, found in by_step.items()]
+    bodies = {names[step]: [msgspec.json.decode(body) for _, body in found] for step, found in by_step.items()}
+    return Alert(
+        alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), ids)),
+        pattern=pattern.name,
+        version=pattern.version,
+        kind=kind,
+        severity=pattern.alert.severity,
+        message=render_message(pattern.alert.message, bodies, key),
+        key=key,
+        at_us=at_us,
+        started_at_us=instants[0],
+        events=[
+            MatchedEvent(names[step], event_id, at, msgspec.Raw(body))
+            for step, (event_id, body), at in zip(steps, records, instants, strict=True)
+        ],
+    )
+
+
+def key_of(plan: Plan, values: list[int], state: LaneState) -> dict[str, KeyValue]:
+    """The key's fields as an alert shows them."""
+    stream = plan.pattern.streams[0]
+    types = {column.name: column.type for column in state.layout.columns if column.stream == stream}
+    return {name: shown(value, types[name], state) for name, value in zip(plan.pattern.key, values, strict=False)}
+
+
+def shown(value: int, kind: Type, state: LaneState) -> KeyValue:
+    """A stored key value: text, a number, or true and false."""
+    if kind.kind is Kind.STRING:
+        return state.strings.text(value)
+    return bool(value) if kind.kind is Kind.BOOL else value

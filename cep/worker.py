@@ -1,0 +1,330 @@
+"""The worker: puts logs, machines and clocks together and runs the lanes. A composition root.
+
+    run_worker(settings, environ) ─┬─ kafka.bootstrap ──▶ Fleet: the lanes that the group gives this worker
+                                   ├─ files ────────────▶ one lane through history, to its end
+                                   └─ else ─────────────▶ one lane on the embedded log
+
+One thread: group, replay and lanes take turns. SIGTERM and SIGINT commit what was decided and end; on any other end the
+journal says where to go on. Exit codes: 0; 75, restart me (fenced, or a service is away); 70, a person must look.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from cep.lane import Flow, Lane, Machine, Stages
+from cep.log.files import FileSource
+from cep.log.kafka import KafkaCommit, KafkaControl, KafkaSource
+from cep.log.kafka_group import Group
+from cep.log.kafka_topics import check_topics
+from cep.log.protocol import Failpoint, Source, no_failpoint
+from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
+from cep.settings import Settings
+from cep.telemetry import log_to_stderr
+from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, ServiceUnavailable
+from events.schema import read_stream
+
+EXIT_RESTART = 75
+EXIT_LOOK = 70
+
+WAIT_SECONDS = 0.02
+"""How long a lane waits for records before the others, the group and the control log have their turn."""
+
+REPLAY_SECONDS = 0.05
+"""How long a replay runs before they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What lanes run: the source topics, and a new machine for each lane."""
+
+    topics: tuple[str, ...]
+    machine: Callable[[], Machine]
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_us(self) -> int:
+        """See Clock."""
+        return time.time_ns() // 1000
+
+    def steady_us(self) -> int:
+        """See Clock: the boot clock, which goes on while the machine is suspended."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+@dataclass
+class Stop:
+    """Asked to end? A signal or another thread sets it."""
+
+    asked: bool = False
+
+
+@dataclass
+class Collector:
+    """Python's cyclic collector slows a loop of many objects by up to 2.5 times: it runs when the loop is idle.
+
+    What lives when a lane goes live is set aside for good.
+    """
+
+    every_us: int
+    clock: SystemClock
+    last_us: int = 0
+
+    def take_over(self) -> None:
+        """Collects once, sets aside what lives, and switches the automatic runs off."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.last_us = self.clock.steady_us()
+
+    def turn(self, busy: bool) -> None:
+        """Collects if it is time: in a quiet moment, or after three times as long in any."""
+        since_us = self.clock.steady_us() - self.last_us
+        if since_us >= self.every_us * (3 if busy else 1):
+            gc.collect(1 if busy else 2)
+            self.last_us = self.clock.steady_us()
+
+
+def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | None = None) -> int:
+    """Runs lanes until a signal or an error; answers the exit code. `engine`: else what the streams declare."""
+    log = log_to_stderr(settings.worker.log_level)
+    stop = _stop_on_signals()
+    try:
+        _run(settings, engine or production(settings), failpoint_of(environ), stop, log)
+    except (Fenced, ServiceUnavailable) as error:
+        log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
+        return EXIT_RESTART
+    except (IntegrityViolation, LimitReached, InvalidDocument) as error:
+        log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
+        return EXIT_LOOK
+    log.info("ended")
+    return 0
+
+
+def production(settings: Settings) -> Engine:
+    """The engine of the declared streams. Raises InvalidDocument, ServiceUnavailable."""
+    from cep import pipeline
+
+    if not settings.streams:
+        raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
+    streams = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
+    stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
+    held_max = settings.limits.held_events_max
+    return Engine(
+        tuple(stream.topic for stream in streams),
+        lambda: Flow(streams, pipeline.LaneState(streams), stages, held_max),
+    )
+
+
+def failpoint_of(environ: Mapping[str, str]) -> Failpoint:
+    """STAKEOUT_FAILPOINT=name[:n[:stop]]: at the n-th time that point is reached this process is killed with -9, or
+    stopped (SIGSTOP) to become a zombie. For chaos tests; nothing else reads the variable."""
+    name, nth, how = [*environ.get("STAKEOUT_FAILPOINT", "").split(":"), "", ""][:3]
+    if not name:
+        return no_failpoint
+    left = [int(nth or 1)]
+
+    def fall(reached: str) -> None:
+        if reached == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
+
+    return fall
+
+
+def embedded_lane(settings: Settings, engine: Engine, log: SqliteLog, failpoint: Failpoint = no_failpoint) -> Lane:
+    """The lane on the embedded log, for the server process or a worker: restore it, then step it, in one thread."""
+    source: Source = SqliteSource(log, engine.topics)
+    if settings.files:
+        source = FileSource({stream: Path(name) for stream, name in settings.files.items()})
+    return Lane(
+        settings.app,
+        0,
+        settings.lane,
+        source=source,
+        commit=SqliteCommit(log, failpoint),
+        control=SqliteControl(log),
+        machine=engine.machine(),
+        clock=SystemClock(),
+        failpoint=failpoint,
+    )
+
+
+class Fleet:
+    """The lanes that a Kafka group gives this worker."""
+
+    def __init__(self, settings: Settings, engine: Engine, failpoint: Failpoint, log: logging.Logger) -> None:
+        """Joins the group. Raises InvalidDocument if the application's topics aren't as they must be."""
+        check_topics(settings.app, settings.lane.count, settings.kafka)
+        self._settings, self._engine, self._failpoint, self._log = settings, engine, failpoint, log
+        self._clock = SystemClock()
+        self._collector = Collector(settings.lane.collect_ms * 1000, self._clock)
+        self.live: dict[int, Lane] = {}
+        self._restoring: dict[int, tuple[Lane, Iterator[None]]] = {}
+        self._pulsing = False
+        self._group = Group(settings.kafka, settings.app, settings.worker.name, self._revoked)
+
+    def turn(self, busy: bool) -> bool:
+        """One turn of everything. `busy`: there were records last time. Answers whether there are."""
+        self._group.poll(0.0 if self.live or self._restoring else WAIT_SECONDS)
+        self._follow_group()
+        self._restore_on()
+        wait_s = 0.0 if busy or self._restoring else WAIT_SECONDS / max(1, len(self.live))
+        found = [lane.step(wait_s) for lane in list(self.live.values())]
+        self._collector.turn(any(found))
+        return any(found)
+
+    def stop(self) -> None:
+        """Commits what was decided; then keeps the lanes for a restart under this name, or hands them over."""
+        for lane in self.live.values():
+            lane.flush()
+        if self._settings.worker.on_stop == "hand_over":
+            self._group.leave(self._settings.worker.stop_ms / 1000)
+        self.close()
+
+    def close(self) -> None:
+        """Ends without committing."""
+        for number in [*self.live, *self._restoring]:
+            self._drop(number)
+        self._group.close()
+
+    def _follow_group(self) -> None:
+        mine = self._group.lanes
+        for number in {*self.live, *self._restoring} - mine:
+            self._drop(number)
+            self._tell("lane lost", number)
+        for number in mine - {*self.live, *self._restoring}:
+            lane = self._lane(number)
+            self._restoring[number] = lane, lane.restore()
+            self._tell("lane given", number)
+
+    def _restore_on(self) -> None:
+        """Replays for a short while; a lane whose replay is over goes live."""
+        until_us = self._clock.steady_us() + int(REPLAY_SECONDS * 1e6)
+        for number, (lane, steps) in list(self._restoring.items()):
+            while next(steps, self) is not self:  # `self`: it is over
+                if self._clock.steady_us() > until_us:
+                    return
+            if number in self._restoring:  # not revoked meanwhile
+                del self._restoring[number]
+                self.live[number] = lane
+                self._collector.take_over()
+                self._tell("lane live", number, epoch=lane.counts.epoch, replayed=lane.counts.replayed_entries)
+
+    def _lane(self, number: int) -> Lane:
+        settings, kafka = self._settings, self._settings.kafka
+        commit = KafkaCommit(
+            kafka,
+            settings.app,
+            number,
+            still_mine=lambda: self._group.check(number),
+            pulse=self._pulse,
+            failpoint=self._failpoint,
+        )
+        return Lane(
+            settings.app,
+            number,
+            settings.lane,
+            source=KafkaSource(kafka, settings.app, number, settings.lane.count, self._engine.topics),
+            commit=commit,
+            control=KafkaControl(kafka, settings.app),
+            machine=self._engine.machine(),
+            clock=self._clock,
+            silent_us=kafka.session_timeout_ms * 1000,
+            failpoint=self._failpoint,
+        )
+
+    def _pulse(self) -> None:
+        """From within a lane's long call: the group must hear of us."""
+        self._pulsing = True
+        try:
+            self._group.poll()
+        finally:
+            self._pulsing = False
+
+    def _revoked(self, going: set[int]) -> None:
+        """Another worker gets these lanes as soon as this returns: commits what they decided, unless one of them is in
+        the middle of a commit just now; what isn't committed, the other decides again."""
+        for number in going:
+            self._failpoint("revoked")
+            if number in self.live and not self._pulsing:
+                try:
+                    self.live[number].flush()
+                except Fenced:
+                    self._tell("lane fenced while it was handed over", number)
+            if not self._pulsing:
+                self._drop(number)
+            self._tell("lane handed over", number)
+
+    def _drop(self, number: int) -> None:
+        lane = self.live.pop(number, None) or self._restoring.pop(number, (None, None))[0]
+        if lane is not None:
+            lane.close()
+
+    def _tell(self, event: str, number: int, **told: object) -> None:
+        self._log.info(event, extra={"told": {"lane": number, "worker": self._settings.worker.name, **told}})
+
+
+def _run(settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, log: logging.Logger) -> None:
+    if settings.kafka.bootstrap and not settings.files:
+        _run_fleet(Fleet(settings, engine, failpoint, log), stop)
+        return
+    sqlite = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
+    try:
+        _run_embedded(embedded_lane(settings, engine, sqlite, failpoint), settings, stop)
+    finally:
+        sqlite.close()
+
+
+def _run_fleet(fleet: Fleet, stop: Stop) -> None:
+    busy = False
+    try:
+        while not stop.asked:
+            busy = fleet.turn(busy)
+        fleet.stop()
+    finally:
+        fleet.close()
+
+
+def _run_embedded(lane: Lane, settings: Settings, stop: Stop) -> None:
+    clock = SystemClock()
+    collector = Collector(settings.lane.collect_ms * 1000, clock)
+    try:
+        for _ in lane.restore():
+            if stop.asked:
+                return
+        collector.take_over()
+        while not (stop.asked or lane.done):
+            collector.turn(lane.step(WAIT_SECONDS))
+        lane.flush()
+    finally:
+        lane.close()
+
+
+def _stop_on_signals() -> Stop:
+    stop = Stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return stop
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error

@@ -1,0 +1,1 @@
+"""From a vector of features to a probability with its reasons."""

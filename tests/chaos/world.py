@@ -1,0 +1,226 @@
+"""World: one application on a real Kafka, real worker processes, and the judge of what they wrote.
+
+The judge reads the alerts topic as a consumer of committed records does and demands, per lane: the alert ids of the
+oracle, none twice, sequence numbers without a gap, epochs that never go back.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from cep.alert import Alert
+from cep.log.kafka_topics import Topics, create_topics
+from cep.log.protocol import ALERTS
+from cep.settings import Kafka
+from tests.chaos.machine import event, expected
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 90.0
+"""For anything that must happen: generous, for a machine that does other things too."""
+
+_alert = msgspec.json.Decoder(Alert).decode
+
+
+def events_wanted(default: int = 24_000) -> int:
+    """How many events a test uses; STAKEOUT_CHAOS_EVENTS sets it for a long run."""
+    return int(os.environ.get("STAKEOUT_CHAOS_EVENTS", default))
+
+
+@dataclass
+class Process:
+    """One worker."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Waits for its end."""
+        try:
+            return self.popen.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end:\n{self.tail()}") from None
+
+    def tail(self) -> str:
+        return self.log.read_text()[-3000:]
+
+    def end(self) -> None:
+        """Whatever state it is in."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+
+
+@dataclass
+class World:
+    """`partitions` of the source, `lanes` of the application; a card's events are in one partition."""
+
+    address: str
+    app: str
+    folder: Path
+    lanes: int = 1
+    partitions: int = 2
+    seed: int = 1
+    records: list[list[bytes]] = field(default_factory=list)
+    alerts: list[list[Alert]] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    apps: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.topic = f"{self.app}-tx"
+        self.settings = Kafka(bootstrap=self.address)
+        self.records = [[] for _ in range(self.partitions)]
+        create_topics(self.app, self.lanes, self.settings, {self.topic: self.partitions})
+        self.alerts = [[] for _ in range(self.lanes)]
+        self._reader = self._open(self.app)
+
+    # --- What goes in -----------------------------------------------------------------------------------------------
+
+    def feed(self, count: int) -> None:
+        """Events of 50 cards; one in ten is an alert."""
+        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 5})
+        for _ in range(count):
+            number = sum(map(len, self.records))
+            place = self.random.randrange(self.partitions)
+            amount = 900.0 if self.random.random() < 0.1 else 20.0
+            raw = event(number, f"c{place}-{self.random.randrange(25)}", amount)
+            self.records[place].append(raw)
+            producer.produce(self.topic, raw, b"k", place)
+            if number % 1000 == 0:
+                producer.poll(0)
+        assert producer.flush(PATIENCE_S) == 0
+
+    # --- Who works --------------------------------------------------------------------------------------------------
+
+    def start(self, name: str = "w0", failpoint: str = "", app: str = "", **variables: str) -> Process:
+        """A worker process; small batches and frequent commits make many boundaries to die at."""
+        settings = {
+            "STAKEOUT_APP": app or self.app,
+            "STAKEOUT_KAFKA": self.address,
+            "STAKEOUT_WORKER_NAME": name,
+            "STAKEOUT_LANE_COUNT": str(self.lanes),
+            "STAKEOUT_LANE_BATCH_RECORDS_MAX": "64",
+            "STAKEOUT_LANE_COMMIT_MS": "20",
+            "STAKEOUT_KAFKA_SESSION_TIMEOUT_MS": "6000",
+            "STAKEOUT_FAILPOINT": failpoint,
+            **variables,
+        }
+        log = self.folder / f"{name}-{len(self.processes)}.log"
+        command = [sys.executable, "-m", "tests.chaos.worker_main", self.topic]
+        environment = {**_without_settings(os.environ), **settings}
+        with log.open("wb") as output:
+            popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = Process(name, popen, log)
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.end()
+        self._reader.close()
+
+    # --- What came out ----------------------------------------------------------------------------------------------
+
+    def await_alerts(self, count: int) -> None:
+        """Reads until so many alerts are visible."""
+        self._await(lambda: self.seen >= count, f"{count} alerts")
+
+    def await_log(self, process: Process, text: str) -> None:
+        """Waits until a worker has said something."""
+        self._await(lambda: text in process.log.read_text(), f"{process.name} saying {text!r}")
+
+    def await_stopped(self, process: Process) -> None:
+        """Waits until a worker has come to the failpoint that stops it."""
+        stat = Path(f"/proc/{process.popen.pid}/stat")
+        self._await(lambda: stat.read_text().rpartition(") ")[2].startswith("T"), f"{process.name} to stop")
+
+    @property
+    def seen(self) -> int:
+        return sum(map(len, self.alerts))
+
+    @property
+    def due(self) -> int:
+        return sum(len(expected(records)) for records in self.records)
+
+    def judge(self) -> None:
+        """Everything that is due came, once, in order, and nothing else."""
+        self.await_alerts(self.due)
+        self._read(2.0)  # an alert too many would stand right behind
+        for lane, alerts in enumerate(self.alerts):
+            due = [expected(self.records[place]) for place in range(lane, self.partitions, self.lanes)]
+            ids = [alert.alert_id for alert in alerts]
+            assert Counter(ids) == Counter(each for part in due for each in part)
+            assert [alert.sequence for alert in alerts] == list(range(len(alerts)))
+            epochs = [alert.epoch for alert in alerts]
+            assert epochs == sorted(epochs)
+            assert {alert.lane for alert in alerts} <= {lane}
+
+    def ids_of_an_undisturbed_run(self) -> list[list[str]]:
+        """What another application, which nobody disturbs, makes of the same topic."""
+        app = f"{self.app}-calm"
+        create_topics(app, self.lanes, self.settings)
+        calm = World.__new__(World)
+        calm.__dict__.update(self.__dict__, app=app, alerts=[[] for _ in range(self.lanes)], _reader=self._open(app))
+        process = self.start("calm", app=app)
+        calm.await_alerts(self.due)
+        process.signal(signal.SIGTERM)
+        assert process.exit_code() == 0, process.tail()
+        calm._read(1.0)
+        calm._reader.close()
+        return [sorted(alert.alert_id for alert in alerts) for alerts in calm.alerts]
+
+    def ids(self) -> list[list[str]]:
+        return [sorted(alert.alert_id for alert in alerts) for alerts in self.alerts]
+
+    def _open(self, app: str) -> Consumer:
+        reader = Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": "judge",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        topic = Topics(app).output(ALERTS)
+        reader.assign([TopicPartition(topic, lane, 0) for lane in range(self.lanes)])
+        return reader
+
+    def _read(self, wait_s: float) -> None:
+        for message in self._reader.consume(10_000, wait_s):
+            error = message.error()
+            assert error is None or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN), error
+            if error is None:
+                self.alerts[message.partition() or 0].append(_alert(message.value() or b""))
+
+    def _await(self, happened: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while not happened():
+            tails = "\n".join(f"--- {process.name}\n{process.tail()}" for process in self.processes[-2:])
+            assert time.monotonic() < until, f"waited for {what}, saw {self.seen} alerts of {self.due}\n{tails}"
+            self._read(0.02)
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if not key.startswith("STAKEOUT_")}
+
+
+def chunks(total: int, count: int) -> Sequence[int]:
+    """`total` in `count` parts."""
+    return [total // count + (1 if place < total % count else 0) for place in range(count)]

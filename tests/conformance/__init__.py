@@ -1,0 +1,1 @@
+"""What Apache Flink CEP answers, and whether we answer the same."""

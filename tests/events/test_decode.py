@@ -1,0 +1,496 @@
+"""Decode: compared with json and Decimal, one record at a time; and each way in which a record can be bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.columns import Column, Layout, StringTable
+from events.decode import (
+    CHUNK,
+    DEPTH_MAX,
+    EVENT_ID_MAX,
+    INSTANT_US_MAX,
+    INSTANT_US_MIN,
+    Decoded,
+    Decoder,
+    RawRecords,
+    Reason,
+)
+from events.errors import LimitReached
+from events.schema import Field, Format, Stream, Validate
+from events.types import BOOL, FLOAT64, INSTANT, INT64, STRING, Kind, Type
+
+MONEY = Type(Kind.DECIMAL, 12, 2)
+LONG = Type(Kind.DECIMAL, 18, 3)
+
+FIELDS = (
+    Field("id", STRING),
+    Field("at", INSTANT, format=Format.EPOCH_MS),
+    Field("card", INT64),
+    Field("amount", MONEY),
+    Field("long", LONG, nullable=True),
+    Field("risk", FLOAT64, nullable=True),
+    Field("ok", BOOL, nullable=True),
+    Field("country", STRING, nullable=True),
+    Field("seen", INSTANT, nullable=True),
+    Field("local", INSTANT, nullable=True, format=Format.DATETIME),
+    Field("seconds", INSTANT, nullable=True, format=Format.EPOCH_S),
+    Field("micros", INSTANT, nullable=True, format=Format.EPOCH_US),
+    Field("nanos", INSTANT, nullable=True, format=Format.EPOCH_NS),
+)
+ALL = tuple(field.name for field in FIELDS)
+TX = Stream("tx", "tx", FIELDS, "at", event_id="id", key=("card",))
+GOOD = {"id": "t1", "at": 1_700_000_000_000, "card": 7, "amount": 12.5}
+
+
+def layout_of(names: Sequence[str] = ALL, stream: Stream = TX) -> Layout:
+    return Layout((stream.name,), tuple(Column(stream.name, name, stream.field(name).type) for name in names))
+
+
+def decode(*raw: bytes | dict[str, object], names: Sequence[str] = ALL, stream: Stream = TX) -> Decoded:
+    listed = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in raw]
+    return Decoder(stream, layout_of(names, stream), StringTable()).decode(listed)
+
+
+def why(*raw: bytes | dict[str, object], names: Sequence[str] = ALL, stream: Stream = TX) -> list[tuple[object, ...]]:
+    return [(item.row, item.reason, item.path) for item in decode(*raw, names=names, stream=stream).rejected]
+
+
+def with_(text: str) -> bytes:
+    """A good record with these members besides."""
+    return json.dumps(GOOD).encode()[:-1] + b"," + text.encode() + b"}"
+
+
+# --- the slow decoder -------------------------------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Number(str):
+    """The text of a JSON number, so that 1 and 1.0 differ."""
+
+
+def slow(raw: bytes, strings: StringTable) -> dict[str, int | None] | None:
+    """Field to stored integer (or None for null) of a record, None for a bad one."""
+
+    def refuse(text: str) -> object:
+        raise ValueError(text)
+
+    try:
+        document = json.loads(raw.decode(), parse_int=Number, parse_float=Number, parse_constant=refuse)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    found: dict[str, int | None] = {}
+    for field in FIELDS:
+        value = document.get(field.name)
+        if value is None:
+            if not field.nullable:
+                return None
+            found[field.name] = None
+            continue
+        stored = slow_value(field, value, strings)
+        if stored is None:
+            return None
+        found[field.name] = stored
+    return found
+
+
+def slow_value(field: Field, value: object, strings: StringTable) -> int | None:
+    kind = field.type.kind
+    if kind is Kind.BOOL:
+        return int(value) if isinstance(value, bool) else None
+    if kind is Kind.STRING:
+        if not isinstance(value, str) or isinstance(value, Number):
+            return None
+        return strings.code(value) if field.name != "id" or 1 <= len(value) <= EVENT_ID_MAX else None
+    if kind is Kind.INSTANT and field.format in (Format.RFC3339, Format.DATETIME):
+        return slow_instant(field.format, value)
+    if not isinstance(value, Number):
+        return None
+    if kind is Kind.FLOAT64:
+        number = float(value) if value != "-0" else 0.0
+        return int(np.float64(number).view(np.int64)) if abs(number) != float("inf") else None
+    if kind is Kind.DECIMAL:
+        # Up to 15 digits a number is what its double shows.
+        text = value if field.type.precision > 15 else repr(float(value))
+        return scaled(text, field.type.scale, -(10**field.type.precision) + 1, 10**field.type.precision - 1)
+    if field.format is Format.EPOCH_S and kind is Kind.INSTANT:
+        return scaled(repr(float(value)), 6, INSTANT_US_MIN, INSTANT_US_MAX)
+    if set(value) & set(".eE") or not -(2**63) <= int(value) < 2**63:
+        return None
+    if kind is Kind.INT64:
+        return int(value)
+    number_us = {Format.EPOCH_MS: int(value) * 1000, Format.EPOCH_US: int(value), Format.EPOCH_NS: int(value) // 1000}
+    us = number_us[field.format]
+    return us if INSTANT_US_MIN <= us <= INSTANT_US_MAX else None
+
+
+def scaled(text: str, scale: int, low: int, high: int) -> int | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or abs(number.adjusted()) > 1000:
+        return 0 if not number else None
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    value = int("".join(map(str, digits)))
+    whole, rest = divmod(value * 10 ** (scale + max(exponent, 0)), 10 ** max(-exponent, 0))
+    whole = -whole if sign else whole
+    return whole if rest == 0 and low <= whole <= high else None
+
+
+def slow_instant(format: Format, value: object) -> int | None:
+    if not isinstance(value, str) or isinstance(value, Number):
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if (instant.tzinfo is None) != (format is Format.DATETIME):
+        return None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    us = (instant - EPOCH) // timedelta(microseconds=1)
+    return us if INSTANT_US_MIN <= us <= INSTANT_US_MAX else None
+
+
+# --- any records, compared --------------------------------------------------------------------------------------------
+
+numbers = st.one_of(
+    st.integers(-(2**66), 2**66).map(str),
+    st.integers(-(10**6), 10**6).map(str),
+    st.integers(-(10**16), 10**16).map(lambda n: f"{n // 1000}.{abs(n) % 1000:03d}"),
+    st.decimals(-(10**12), 10**12, places=2).map(str),
+    st.decimals(-(10**16), 10**16, places=3).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        "0 -0 -0.0 1.0 1e2 1E+2 10e-1 1e-3 9223372036854775807 9223372036854775808 999999999999999.999 0.125 12.345"
+        " 1700000000.123456 1700000000.1234567 4e9 9999999999.99 253402300799.999999 253402300800 1e400 -1e400 1e-400"
+        " NaN Infinity 01 1. .5".split()
+    ),
+)
+instants = st.one_of(
+    st.datetimes(timezones=st.none() | st.just(UTC)).map(datetime.isoformat),
+    st.sampled_from(["2024-02-30T00:00:00Z", "2024-01-02T03:04:05Z", "2024-01-02T03:04:05.5+02:00", "soon", ""]),
+    st.sampled_from(["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.999999Z"]),
+).map(json.dumps)
+texts = st.text(max_size=6).map(json.dumps)
+anything = st.one_of(
+    numbers, instants, texts, st.sampled_from(["null", "true", "false", "[]", '{"a":[1,2]}', "[[", ""])
+)
+
+likely = {
+    Kind.INT64: st.integers(-(2**63), 2**63 - 1).map(str),
+    Kind.FLOAT64: numbers,
+    Kind.DECIMAL: st.integers(-(10**14), 10**14).map(lambda n: f"{Decimal(n).scaleb(-2):f}"),
+    Kind.BOOL: st.sampled_from(["true", "false"]),
+    Kind.STRING: texts,
+}
+instant_numbers = {
+    Format.RFC3339: instants,
+    Format.DATETIME: instants,
+    Format.EPOCH_S: st.integers(INSTANT_US_MIN // 10**6, 2**33 * 10**6).map(lambda n: f"{Decimal(n).scaleb(-6):f}"),
+    Format.EPOCH_MS: st.integers(INSTANT_US_MIN // 1000, INSTANT_US_MAX // 1000).map(str),
+    Format.EPOCH_US: st.integers(INSTANT_US_MIN, INSTANT_US_MAX).map(str),
+    Format.EPOCH_NS: st.integers(-(2**63), 2**63 - 1).map(str),
+}
+
+
+@st.composite
+def record(draw: st.DrawFn) -> bytes:
+    """A record that is good in most fields: it is the whole record that is rejected."""
+    spoilt = draw(st.sampled_from([None, *ALL]))
+    members = ['"other":{"x":[1,"y"]}'] if draw(st.booleans()) else []
+    for field in FIELDS:
+        if field.name != spoilt and field.nullable and draw(st.booleans()):
+            continue
+        fits = instant_numbers[field.format] if field.type.kind is Kind.INSTANT else likely[field.type.kind]
+        value = draw(anything if field.name == spoilt else fits)
+        members.append(f"{json.dumps(field.name)}:{value}")
+    raw = "{" + ", ".join(draw(st.permutations(members))) + "}"
+    return raw.encode("utf-8", "surrogatepass")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(record(), max_size=6))
+def test_decode_finds_what_json_and_decimal_find(raw: list[bytes]) -> None:
+    """Same records accepted, same columns, and the rows of the others."""
+    strings = StringTable()
+    decoded = Decoder(TX, layout_of(), strings).decode(raw)
+    expected = {row: found for row, item in enumerate(raw) if (found := slow(item, strings)) is not None}
+    assert decoded.rows.tolist() == list(expected)
+    assert [item.row for item in decoded.rejected] == [row for row in range(len(raw)) if row not in expected]
+    for place, name in enumerate(ALL):
+        columns = [found[name] for found in expected.values()]
+        assert decoded.nulls[place].tolist() == [int(value is None) for value in columns]
+        assert decoded.values[place].tolist() == [value or 0 for value in columns]
+    assert decoded.event_at_us.tolist() == [found["at"] for found in expected.values()]
+    assert decoded.ids == [json.loads(raw[row])["id"] for row in expected]
+    check_shapes(decoded, len(ALL))
+
+
+def check_shapes(decoded: Decoded, columns: int) -> None:
+    n = len(decoded.rows)
+    for array, shape, kind in (
+        (decoded.rows, (n,), np.int64),
+        (decoded.values, (columns, n), np.int64),
+        (decoded.nulls, (columns, n), np.uint8),
+        (decoded.event_at_us, (n,), np.int64),
+    ):
+        assert array.shape == shape
+        assert array.dtype == kind
+        assert array.flags.c_contiguous
+
+
+# --- one bad record ---------------------------------------------------------------------------------------------------
+
+DEEP = b"[" * 300 + b"]" * 300
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "path"),
+    [
+        (b"", Reason.NOT_JSON, "$"),
+        (b"hello", Reason.NOT_JSON, "$"),
+        (b'{"id":"a"', Reason.NOT_JSON, "$"),
+        (with_('"x":NaN'), Reason.NOT_JSON, "$"),
+        (with_('"risk":NaN'), Reason.NOT_JSON, "$"),
+        (with_('"risk":-Infinity'), Reason.NOT_JSON, "$"),
+        (with_('"x":01'), Reason.NOT_JSON, "$"),
+        (with_('"x":"\t"'), Reason.NOT_JSON, "$"),
+        (with_('"x":"\\ud800"'), Reason.NOT_JSON, "$"),
+        (json.dumps(GOOD).encode() + b"}", Reason.NOT_JSON, "$"),
+        (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), Reason.NOT_JSON, "$"),
+        (json.dumps(GOOD).encode("utf-16"), Reason.NOT_UTF8, "$"),
+        (with_('"x":"').removesuffix(b"}") + b'\xff"}', Reason.NOT_UTF8, "$"),
+        (with_('"x":"').removesuffix(b"}") + b'\xed\xa0\x80"}', Reason.NOT_UTF8, "$"),
+        (with_('"x":' + "[" * 300 + "]" * 300), Reason.TOO_DEEP, "$"),
+        (with_('"x":' + '{"a":' * 300 + "1" + "}" * 300), Reason.TOO_DEEP, "$"),
+        (b"[" * 50_000, Reason.TOO_DEEP, "$"),
+        (with_('"x":"' + "y" * 70_000 + '"'), Reason.TOO_LARGE, "$"),
+        (b"[1]", Reason.WRONG_TYPE, "$"),
+        (b"null", Reason.NULL, "$"),
+        ({**GOOD, "card": None}, Reason.NULL, "$.card"),
+        ({key: value for key, value in GOOD.items() if key != "card"}, Reason.MISSING, "$.card"),
+        ({**GOOD, "card": "7"}, Reason.WRONG_TYPE, "$.card"),
+        ({**GOOD, "card": True}, Reason.WRONG_TYPE, "$.card"),
+        ({**GOOD, "card": 1.5}, Reason.WRONG_TYPE, "$.card"),
+        ({**GOOD, "card": 1.0}, Reason.WRONG_TYPE, "$.card"),
+        (with_('"card":1e3'), Reason.WRONG_TYPE, "$.card"),
+        ({**GOOD, "card": 2**63}, Reason.OUT_OF_RANGE, "$.card"),
+        ({**GOOD, "card": -(2**63) - 1}, Reason.OUT_OF_RANGE, "$.card"),
+        ({**GOOD, "card": 10**400}, Reason.OUT_OF_RANGE, "$.card"),
+        ({**GOOD, "amount": 1.005}, Reason.OUT_OF_RANGE, "$.amount"),
+        ({**GOOD, "amount": 10**10}, Reason.OUT_OF_RANGE, "$.amount"),
+        ({**GOOD, "amount": "12.50"}, Reason.WRONG_TYPE, "$.amount"),
+        (with_('"long":1.0001'), Reason.OUT_OF_RANGE, "$.long"),
+        (with_('"long":"1"'), Reason.WRONG_TYPE, "$.long"),
+        (with_('"long":1e999999999999'), Reason.OUT_OF_RANGE, "$.long"),
+        (with_('"risk":1e999'), Reason.OUT_OF_RANGE, "$.risk"),
+        (with_('"ok":1'), Reason.WRONG_TYPE, "$.ok"),
+        (with_('"country":1'), Reason.WRONG_TYPE, "$.country"),
+        (with_('"seen":"yesterday"'), Reason.WRONG_TYPE, "$.seen"),
+        (with_('"seen":"2024-01-02T03:04:05"'), Reason.WRONG_TYPE, "$.seen"),
+        (with_('"seen":"0001-01-01T00:00:00+01:00"'), Reason.OUT_OF_RANGE, "$.seen"),
+        (with_('"local":"2024-01-02T03:04:05Z"'), Reason.WRONG_TYPE, "$.local"),
+        (with_('"seconds":1.0000001'), Reason.OUT_OF_RANGE, "$.seconds"),
+        ({**GOOD, "at": INSTANT_US_MAX // 1000 + 1}, Reason.OUT_OF_RANGE, "$.at"),
+        ({**GOOD, "id": ""}, Reason.OUT_OF_RANGE, "$.id"),
+        ({**GOOD, "id": "x" * (EVENT_ID_MAX + 1)}, Reason.OUT_OF_RANGE, "$.id"),
+    ],
+)  # fmt: skip
+def test_a_bad_record_is_named_and_costs_only_itself(raw: bytes | dict[str, object], reason: Reason, path: str) -> None:
+    """First, in the middle and last in the batch, alone and twice."""
+    assert why(raw) == [(0, reason, path)]
+    assert why(raw, GOOD, raw, raw, GOOD, raw) == [(row, reason, path) for row in (0, 2, 3, 5)]
+    decoded = decode(raw, GOOD, raw, raw, GOOD, raw)
+    assert decoded.rows.tolist() == [1, 4]
+    assert decoded.ids == ["t1", "t1"]
+    assert decoded.values[ALL.index("amount")].tolist() == [1250, 1250]
+
+
+def test_no_rejection_shows_a_value() -> None:
+    """A card number must not leave in an error message."""
+    secret = "4111111111111111"
+    for name in ALL:
+        for value in (secret, int(secret) * 10**6, [secret], {secret: secret}):
+            for item in decode({**GOOD, name: value}).rejected:
+                assert secret not in item.detail + item.path
+
+
+def test_bad_records_of_all_kinds_leave_the_others_of_a_long_batch() -> None:
+    """Longer than a chunk: rows stay the rows of the whole batch."""
+    bad = [b"", b"\xff", DEEP, json.dumps({**GOOD, "amount": 0.001}).encode(), b"{}"]
+    raw = [bad[row % 5] if row % 7 == 0 else json.dumps({**GOOD, "card": row}).encode() for row in range(3 * CHUNK + 5)]
+    decoded = decode(*raw)
+    rows = [row for row in range(len(raw)) if row % 7]
+    assert decoded.rows.tolist() == decoded.values[ALL.index("card")].tolist() == rows
+    assert [item.row for item in decoded.rejected] == [row for row in range(len(raw)) if row % 7 == 0]
+    check_shapes(decoded, len(ALL))
+
+
+def test_depth_is_counted_outside_strings_only() -> None:
+    """Brackets in a text are text; exactly DEPTH_MAX is allowed."""
+    brackets = '"x":' + json.dumps('\\"' + "[{" * 1000 + '"')
+    assert not decode(with_(brackets)).rejected
+    inner = DEPTH_MAX - 1
+    assert not decode(with_('"x":' + "[" * inner + "]" * inner + ',"y":"' + "z" * 600 + '"')).rejected
+    assert decode(with_('"x":' + "[" * (inner + 1) + "]" * (inner + 1) + ',"y":"' + "z" * 600 + '"')).rejected
+
+
+def test_the_size_limit_is_the_streams_own() -> None:
+    """Also one below the size at which depth is looked at."""
+    small = replace(TX, record_bytes_max=len(json.dumps(GOOD)))
+    assert why(GOOD, {**GOOD, "card": 77}, stream=small) == [(1, Reason.TOO_LARGE, "$")]
+
+
+# --- which fields are looked at ---------------------------------------------------------------------------------------
+
+
+def test_only_needed_fields_are_validated_unless_the_stream_wants_all() -> None:
+    """Needed: columns of the layout, key, event time, event id."""
+    odd = {**GOOD, "amount": "much", "risk": "none"}
+    assert why(odd, names=("ok",)) == []
+    assert why(odd, names=("ok", "risk")) == [(0, Reason.WRONG_TYPE, "$.risk")]
+    assert why({**odd, "card": "x"}, names=("ok",)) == [(0, Reason.WRONG_TYPE, "$.card")]
+    thorough = replace(TX, validate=Validate.ALL)
+    assert why(odd, names=("ok",), stream=thorough) == [(0, Reason.WRONG_TYPE, "$.amount")]
+    assert why({**GOOD, "amount": 0.001}, names=("ok",), stream=thorough) == [(0, Reason.OUT_OF_RANGE, "$.amount")]
+    assert why({**GOOD, "seconds": 1e-9}, names=(), stream=thorough) == [(0, Reason.OUT_OF_RANGE, "$.seconds")]
+
+
+def test_strings_get_codes_only_where_a_column_wants_them() -> None:
+    """A text that only travels, or is only checked, doesn't fill the table."""
+    for stream in (TX, replace(TX, validate=Validate.ALL)):
+        strings = StringTable()
+        Decoder(stream, layout_of(("card",)), strings).decode([json.dumps({**GOOD, "country": "DE"}).encode()])
+        assert len(strings) == 0
+
+
+def test_columns_of_other_streams_are_null() -> None:
+    """A layout holds the columns of all streams of the lane."""
+    layout = Layout(("tx", "login"), (Column("login", "card", INT64), Column("tx", "card", INT64)))
+    decoded = Decoder(TX, layout, StringTable()).decode([json.dumps(GOOD).encode()])
+    assert decoded.values.tolist() == [[0], [7]]
+    assert decoded.nulls.tolist() == [[1], [0]]
+
+
+def test_equal_texts_have_equal_codes_in_all_columns() -> None:
+    """One table for all columns and streams."""
+    fields = (Field("at", INSTANT), Field("a", STRING), Field("b", STRING, nullable=True))
+    stream = Stream("s", "s", fields, "at")
+    rows = [{"a": "DE", "b": "FR"}, {"a": "FR", "b": "DE"}, {"a": "DE"}, {"a": "", "b": "日本"}]
+    raw = [json.dumps({"at": "2024-01-01T00:00:00Z", **row}, ensure_ascii=False).encode() for row in rows]
+    strings = StringTable()
+    decoded = Decoder(stream, layout_of(("a", "b"), stream), strings).decode(raw)
+    texts = [[strings.text(code) for code in column] for column in decoded.values.tolist()]
+    assert texts[0] == ["DE", "FR", "DE", ""]
+    assert [text for text, null in zip(texts[1], decoded.nulls[1], strict=True) if not null] == ["FR", "DE", "日本"]
+    assert decoded.values[0, 0] == decoded.values[0, 2] == decoded.values[1, 1]
+
+
+def test_a_full_string_table_loses_nothing() -> None:
+    """LimitReached goes to the caller; after recycling the same records decode."""
+    strings = StringTable(limit=2)
+    decoder = Decoder(TX, layout_of(("country",)), strings)
+    raw = [json.dumps({**GOOD, "country": country}).encode() for country in ("DE", "FR", "NL")]
+    with pytest.raises(LimitReached):
+        decoder.decode(raw)
+    strings.keep([])
+    assert len(decoder.decode(raw[1:]).rows) == 2
+
+
+def test_nothing_decodes_to_nothing() -> None:
+    """Empty columns of the right shapes."""
+    check_shapes(decode(), len(ALL))
+    check_shapes(decode(b"!", names=()), 0)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 18), st.data())
+def test_every_decimal_of_every_precision_is_exact(precision: int, data: st.DataObject) -> None:
+    """Written plainly, with trailing zeros, or with an exponent."""
+    scale = data.draw(st.integers(0, precision))
+    whole = data.draw(st.lists(st.integers(-(10**precision) + 1, 10**precision - 1), min_size=1, max_size=20))
+    stream = replace(TX, fields=tuple(replace(f, type=Type(Kind.DECIMAL, precision, scale)) if f.name == "amount" else f
+                                      for f in FIELDS))  # fmt: skip
+    raw = []
+    for number in whole:
+        plain = f"{Decimal(number).scaleb(-scale):f}"
+        text = data.draw(st.sampled_from([plain, f"{number}e-{scale}", plain + "00" if "." in plain else plain]))
+        raw.append(json.dumps({**GOOD, "amount": 0})[:-2].encode() + text.encode() + b"}")
+    assert decode(*raw, names=("amount",), stream=stream).values.tolist() == [whole]
+
+
+@pytest.mark.parametrize(
+    ("member", "us"),
+    [
+        ('"seen":"2024-01-02T03:04:05Z"', 1_704_164_645_000_000),
+        ('"seen":"2024-01-02T05:04:05.25+02:00"', 1_704_164_645_250_000),
+        ('"seen":"2024-01-02T03:04:05.123456789Z"', 1_704_164_645_123_457),
+        ('"seen":"9999-12-31T23:59:59.999999Z"', INSTANT_US_MAX),
+        ('"seen":"0001-01-01T00:00:00Z"', INSTANT_US_MIN),
+        ('"local":"2024-01-02 03:04:05.000001"', 1_704_164_645_000_001),
+        ('"seconds":1704164645', 1_704_164_645_000_000),
+        ('"seconds":1704164645.000001', 1_704_164_645_000_001),
+        ('"seconds":-0.5', -500_000),
+        ('"seconds":253402300799', 253_402_300_799_000_000),
+        ('"micros":-1', -1),
+        ('"nanos":1704164645123456789', 1_704_164_645_123_456),
+        ('"nanos":-1', -1),
+    ],
+)
+def test_instants_become_microseconds(member: str, us: int) -> None:
+    """Each format."""
+    name = member.split('"')[1]
+    assert decode(with_(member)).values[ALL.index(name)].tolist() == [us]
+
+
+def test_floats_keep_their_bits() -> None:
+    """A float64 column holds IEEE-754 bits."""
+    wanted = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 3.0]
+    decoded = decode(*[with_(f'"risk":{number!r}') for number in wanted], with_('"risk":3'), names=("risk",))
+    assert decoded.values.view(np.float64)[0].tolist() == [*wanted, 3.0]
+
+
+def test_of_a_name_that_is_there_twice_the_last_counts() -> None:
+    """As most readers of JSON have it."""
+    assert decode(with_('"card":8')).values[ALL.index("card")].tolist() == [8]
+
+
+def test_field_names_may_be_anything() -> None:
+    """Attribute names of our own structs can't collide with them."""
+    names = ("__class__", "f1", "f0", "self")
+    stream = Stream("s", "s", (Field("at", INSTANT), *(Field(name, INT64) for name in names)), "at")
+    row: dict[str, object] = {"at": "2024-01-01T00:00:00Z"} | {name: place for place, name in enumerate(names)}
+    assert decode(row, names=names, stream=stream).values.tolist() == [[0], [1], [2], [3]]
+
+
+def test_number_ids_become_text() -> None:
+    """An event id is a string or an int64."""
+    assert decode(GOOD, {**GOOD, "card": -5}, stream=replace(TX, event_id="card")).ids == ["7", "-5"]
+    assert decode(GOOD, stream=replace(TX, event_id=None)).ids is None
+
+
+def test_records_have_an_id_in_any_case() -> None:
+    """The producer's, or topic/partition/offset."""
+    records = RawRecords([b"{}", b"[]"], ["a", None], [("t", 3), ("u", 0)], np.array([0, 1]), np.array([7, 8]))
+    assert [records.event_id(0), records.event_id(1)] == ["a", "u/0/8"]
+    assert records.payload(1) == b"[]"
+    assert records.position(0) == ("t", 3, 7)
+    assert RawRecords([b"{}"], None, [("t", 3)], np.array([0]), np.array([7])).event_id(0) == "t/3/7"

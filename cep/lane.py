@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -468,22 +468,22 @@ S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Generic[S]):
     """The functions of `cep.pipeline`.
 
     process: matches a batch.  advance: time-outs and absences up to an instant.
     due_us:  the earliest instant at which `advance` has something to do, or None
     """
 
-    process: Callable[[Batch, State], Outcome]
-    advance: Callable[[int, State], Outcome]
-    due_us: Callable[[State], int | None]
+    process: Callable[[Batch, S], Outcome]
+    advance: Callable[[int, S], Outcome]
+    due_us: Callable[[S], int | None]
 
 
-class Flow:
+class Flow(Generic[S]):
     """decode → order → match, as one Machine."""
 
-    def __init__(self, streams: Sequence[Stream], state: State, stages: Stages, held_max: int = 1_000_000) -> None:
+    def __init__(self, streams: Sequence[Stream], state: S, stages: Stages[S], held_max: int = 1_000_000) -> None:
         self._streams = {stream.topic: stream for stream in streams}
         self._state, self._stages, self._held_max = state, stages, held_max
         self._decoders = self._made_decoders()

@@ -270,7 +270,7 @@ class Builder:
     # -- absences and sequences -----------------------------------------------------------------------------------
 
     def not_next(self, step: Step, rest: int, scope: Scope) -> int:
-        """The very next event must not be one of `step`."""
+        """The very next event must not be one of `step`; at the end of a pattern the window's end is as good."""
         guards = self.condition(step, scope)
         clear = [ALWAYS]
         for guard in guards:
@@ -282,6 +282,7 @@ class Builder:
                     *(Edge(guard, action, rest) for guard in clear),
                     *(Edge(guard, Action.KILL, name=step.name) for guard in guards),
                 ),
+                pending=rest == FINAL,
                 gap_us=step.gap_us,
                 label=step.name,
             )

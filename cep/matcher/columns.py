@@ -38,8 +38,9 @@ A list ends with -1. Free rows of an array form a list through their first colum
     P_DISTINCT,  # 1: equal matches of one event are one match
     P_TIMEOUTS,  # 1: timed-out partials are an output
     P_STATES,  # states of the plan
+    P_JUMPS,  # 1: several windows of a key may end at one stroke (see `expire`)
     PLAN_WIDTH,
-) = range(21)
+) = range(22)
 
 # states: int64[S, STATE_WIDTH]
 (

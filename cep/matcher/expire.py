@@ -89,6 +89,9 @@ def expire(
 
     A cell's starts of one instant end together: pending partials become matches, the others time out, then the
     after-match strategy runs and held matches are released. Stops before a start for which there is no room.
+
+    With P_JUMPS all of a cell's windows that are over end together, as in Flink when a watermark jumps past them. What
+    times out then depends on the watermark; without it, on the events alone.
     """
     within = plans[plan, P_WITHIN]
     size = plans[plan, P_REGISTERS]
@@ -107,9 +110,9 @@ def expire(
         if cells[cell, L_COUNT] > matches.shape[0]:
             counters[NEED] = cells[cell, L_COUNT]
             return NEED_SCRATCH
-        instant = start_at[start]
+        last = start_at[start] if plans[plan, P_JUMPS] == 0 else now - within
         count = 0
-        while cells[cell, L_START] != -1 and start_at[cells[cell, L_START]] == instant:
+        while cells[cell, L_START] != -1 and start_at[cells[cell, L_START]] <= last:
             start = cells[cell, L_START]
             partial = starts[start, T_FIRST]
             while partial != -1:

@@ -54,9 +54,13 @@ class Matches:
 
 
 class Matcher:
-    """All plans of a lane over all its keys."""
+    """All plans of a lane over all its keys.
 
-    def __init__(self) -> None:
+    jumps: let all windows of a key that are over end at one stroke (as Flink does; see `expire`)
+    """
+
+    def __init__(self, jumps: bool = False) -> None:
+        self.jumps = jumps
         self.plans: list[Plan | None] = []
         self.tables: Tables = build([], Layout((), ()), lambda text: 0, [])
         self.state = State.empty()
@@ -82,7 +86,7 @@ class Matcher:
         modes: one per plan; all live without it
         """
         self.plans = list(plans)
-        self.tables = build(self.plans, layout, code_of, modes or [Mode.LIVE] * len(self.plans))
+        self.tables = build(self.plans, layout, code_of, modes or [Mode.LIVE] * len(self.plans), self.jumps)
         self.state.fit_plans(len(self.plans))
         self._words = np.zeros(len(self.plans), np.int64)
 
@@ -153,7 +157,7 @@ class Matcher:
                 batch.event_at_us, self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan,
             )  # fmt: skip
             if need == c.DONE:
-                return until
+                return int(until)
             self._grow(need)
 
     def _grow(self, need: int) -> None:

@@ -26,7 +26,7 @@ def compare_values(op: Int, left: Int, right: Int) -> bool:
     less = (op == OP_LT or op == OP_LE or op == OP_NE) and left < right
     more = (op == OP_GT or op == OP_GE or op == OP_NE) and left > right
     same = (op == OP_EQ or op == OP_LE or op == OP_GE) and left == right
-    return ordered and (less or more or same)
+    return bool(ordered and (less or more or same))
 
 
 @compiled

@@ -308,8 +308,8 @@ def step(
                             cells[cell, L_COUNT] += 1
                             if base != 0:
                                 copied = new_registers(registers, counters, size)
-                                for place in range(size + REGISTER_HEAD):
-                                    registers[copied + place] = registers[base + place]
+                                for register in range(size + REGISTER_HEAD):
+                                    registers[copied + register] = registers[base + register]
                                 partials[outcome, A_REGISTERS] = copied
                         partials[outcome, A_LINK] = link
                         if takes:
@@ -344,8 +344,8 @@ def step(
                 if bits != 0:
                     registers[0] = plans[plan, P_REGISTER_NULLS]
                     registers[1] = 0
-                    for place in range(size):
-                        registers[REGISTER_HEAD + place] = 0
+                    for register in range(size):
+                        registers[REGISTER_HEAD + register] = 0
                     while bits != 0:
                         bit = bits & -bits
                         place = np.int64(0)
@@ -418,8 +418,8 @@ def step(
                         partials[outcome, A_REGISTERS] = base
                         registers[base] = plans[plan, P_REGISTER_NULLS]
                         registers[base + 1] = 0
-                        for place in range(size):
-                            registers[base + REGISTER_HEAD + place] = 0
+                        for register in range(size):
+                            registers[base + REGISTER_HEAD + register] = 0
                         update(
                             updates, edges[edge, E_UPDATE_LO], edges[edge, E_UPDATE_HI], values, nulls, row,
                             registers, base,

@@ -90,21 +90,27 @@ def key_streams(plan: Plan) -> str:
 
 
 def build(
-    plans: Sequence[Plan | None], layout: Layout, code_of: Callable[[str], int], modes: Sequence[Mode]
+    plans: Sequence[Plan | None],
+    layout: Layout,
+    code_of: Callable[[str], int],
+    modes: Sequence[Mode],
+    jumps: bool = False,
 ) -> Tables:
     """Lay plans end to end; None is a place whose plan was retired.
 
     layout:  the columns of the batches to come; every field a plan reads must be there
     code_of: string constants to codes
+    jumps:   see `expire`
     """
-    return _Laying(layout, code_of).all(plans, modes)
+    return _Laying(layout, code_of, jumps).all(plans, modes)
 
 
 class _Laying:
     """The state of one `build`."""
 
-    def __init__(self, layout: Layout, code_of: Callable[[str], int]) -> None:
+    def __init__(self, layout: Layout, code_of: Callable[[str], int], jumps: bool) -> None:
         self.layout = layout
+        self.jumps = jumps
         self.programs = Programs(code_of)
         self.code_of = code_of
         self.plans: list[list[int]] = []
@@ -213,6 +219,7 @@ class _Laying:
         row[c.P_KEYSPACE], row[c.P_CONDITIONS] = space, base
         row[c.P_EDGES_MAX] = max(len(state.edges) for state in plan.states)
         row[c.P_DISTINCT], row[c.P_TIMEOUTS] = int(plan.distinct), int(pattern.timeouts)
+        row[c.P_JUMPS] = int(self.jumps)
         row[c.P_STATES] = len(plan.states)
         self.plans.append(row)
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from cep.automaton.plan import compile_pattern
+from cep.language.check import check
 from cep.language.pattern import Pattern
 from cep.matcher.columns import KIND_TIMEOUT
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
 from cep.matcher.state import State
 from events.columns import Batch, Column, Layout, StringTable
+from events.errors import InvalidDocument
 from events.types import INT64, STRING
 from tests.conformance.cases import FIELDS
 from tests.reference import Event, Match
@@ -52,7 +54,7 @@ def batch_of(events: Sequence[tuple[int, Event]], strings: StringTable) -> Batch
 def start_matcher(pattern: Pattern, strings: StringTable) -> Matcher:
     """A matcher with one plan that reports time-outs."""
     keyed = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=True)
-    matcher = Matcher()
+    matcher = Matcher(jumps=True)  # the cases were run with one watermark, at the end of the input
     matcher.use([compile_pattern(keyed)], LAYOUT, strings.code)
     return matcher
 
@@ -70,7 +72,13 @@ def read(matches: Matches, names: Sequence[str], events: Sequence[Event]) -> tup
 
 
 def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str, tuple[list[Match], list[Match]]]:
-    """Each key's events → (matches, time-outs). The plan is compiled once; every key has the state to itself."""
+    """Each key's events → (matches, time-outs). The plan is compiled once; every key has the state to itself.
+
+    Raises InvalidDocument for a pattern that the flink dialect rejects.
+    """
+    problems = check(pattern, "flink")
+    if problems:
+        raise InvalidDocument(pattern.name, problems)
     strings = StringTable()
     matcher = start_matcher(pattern, strings)
     names = matcher.tables.step_names

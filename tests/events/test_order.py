@@ -401,7 +401,7 @@ P0, P1 = Source("tx-topic", 0), Source("tx-topic", 1)
 
 
 def story(*sources: Source, held_max: int = 1000, **changes: object) -> Lane:
-    return Lane([stream(**changes)], sources or (P0, P1), held_max)
+    return Lane([stream("tx", **changes)], sources or (P0, P1), held_max)
 
 
 def tx(partition: int, offset: int, at: int, **more: object) -> tuple[str, int, int, Rec]:
@@ -409,7 +409,7 @@ def tx(partition: int, offset: int, at: int, **more: object) -> tuple[str, int, 
 
 
 def times(ordered: Ordered) -> list[int]:
-    return ordered.batch.at_us.tolist()
+    return [int(at_us) for at_us in ordered.batch.at_us]
 
 
 def test_the_drawing_in_the_docstring() -> None:

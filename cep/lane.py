@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -128,6 +128,7 @@ class Lane:
 
         Raises IntegrityViolation where the log no longer holds what the journal took, or the replay came out otherwise.
         """
+        self._awake()  # stopped before it could claim, it would fence the owner of now
         last = self._commit.claim()
         self._ledger = Ledger(self._app, self.number, self._commit.epoch(), self._settings)
         self.counts.epoch = self._commit.epoch()
@@ -156,6 +157,7 @@ class Lane:
                 self.counts.replayed_entries += 1
                 self._failpoint("repeated")
                 yield
+                self._awake()
             self._compare(record)
 
     def _check_record(self, record: JournalRecord) -> None:
@@ -541,16 +543,16 @@ class Flow(Generic[S]):
         return {topic: Decoder(stream, layout, strings) for topic, stream in self._streams.items()}
 
     def _arrived(self, topic: str, parts: Sequence[Slice]) -> Arrived:
-        raw = [value or b"" for part in parts for value in part.values]
+        raw = list(chain.from_iterable(part.values for part in parts))
+        whole = cast(list[bytes], raw if all(raw) else [value or b"" for value in raw])  # no value: not JSON either
+        numbers = np.array([part.partition.partition for part in parts], dtype=np.int64)
         return Arrived(
             stream=self._streams[topic].name,
-            partition=np.repeat(
-                np.array([part.partition.partition for part in parts], dtype=np.int64), list(map(len, parts))
-            ),
+            partition=np.repeat(numbers, [len(part) for part in parts]),
             offset=np.concatenate([part.offsets() for part in parts]),
             log_at_us=np.concatenate([part.timestamps_us() for part in parts]),
-            raw=raw,
-            decoded=self._decoders[topic].decode(raw),
+            raw=whole,
+            decoded=self._decoders[topic].decode(whole),
         )
 
     def _decide(self, ordered: Ordered) -> Decided:

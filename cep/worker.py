@@ -263,14 +263,14 @@ class Fleet:
                     self.live[number].flush()
                 except Fenced:
                     self._tell("lane fenced while it was handed over", number)
-            if not self._pulsing:
-                self._drop(number)
-            self._tell("lane handed over", number)
+            if not self._pulsing and self._drop(number):
+                self._tell("lane handed over", number)
 
-    def _drop(self, number: int) -> None:
+    def _drop(self, number: int) -> bool:
         lane = self.live.pop(number, None) or self._restoring.pop(number, (None, None))[0]
         if lane is not None:
             lane.close()
+        return lane is not None
 
     def _tell(self, event: str, number: int, **told: object) -> None:
         self._log.info(event, extra={"told": {"lane": number, "worker": self._settings.worker.name, **told}})

@@ -82,7 +82,8 @@ class Batch:
 class StringTable:
     """Text to code and back; codes are dense from 0 and recycled by `keep`.
 
-    One table per lane, shared by all streams and columns, so that equal text has equal codes.
+    One table per lane, shared by all streams and columns, so that equal text has equal codes. `generation` changes when
+    codes were freed: whoever remembers codes forgets them then.
     """
 
     def __init__(self, limit: int = STRINGS_MAX) -> None:
@@ -90,6 +91,7 @@ class StringTable:
         self.codes: dict[str, int] = {}
         self.texts: list[str | None] = []
         self.free: list[int] = []
+        self.generation = 0
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -132,4 +134,5 @@ class StringTable:
             del self.codes[text]
             self.texts[code] = None
         self.free.extend(reversed(freed))
+        self.generation += 1
         return len(freed)

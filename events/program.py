@@ -540,8 +540,8 @@ def _leaves_int64(left: np.int64, right: np.int64, product: np.int64) -> bool:
 
 @inlined
 def _remainder(left: np.int64, right: np.int64) -> np.int64:
-    """With the sign of the dividend; 0 for the divisors 0 and -1 (the least int64 would trap)."""
-    if right in (0, -1):
+    """With the sign of the dividend; 0 for the divisor 0, whose result is NULL anyway."""
+    if right == 0:
         return np.int64(0)
     rest = left % right
     return rest - right if rest != 0 and (left < 0) != (right < 0) else rest

@@ -15,8 +15,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
+from itertools import compress, count, pairwise
+from operator import itemgetter, ne, or_
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -221,9 +221,7 @@ class KafkaSource:
         messages = [first, *self._consumer.consume(records_max - 1, 0)] if records_max > 1 else [first]
         if events := list(filter(Message.error, messages)):
             messages = [message for message in messages if message.error() is None]
-        groups: dict[Partition, list[Message]] = {}
-        for (topic, place), run in groupby(messages, _place):
-            groups.setdefault(Partition(topic, place), []).extend(run)
+        groups = _by_partition(messages)
         for partition in groups:
             self._ended.pop(partition, None)
         for event in events:
@@ -391,6 +389,8 @@ class KafkaCommit:
         """One transaction, begun, filled and committed. Raises KafkaException for whatever the client reports."""
         producer = self._producer
         assert producer is not None, "claim comes first"
+        producer.poll(0)  # hears what went wrong while nothing was under way: no reason for a new producer
+        self._troubled = False
         producer.begin_transaction()
         self._failpoint("begun")
         for name, records in outputs.records.items():
@@ -659,6 +659,18 @@ def _offset(message: Message) -> int:
     found = message.offset()
     assert found is not None
     return found
+
+
+def _by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
+    """Messages come in runs of one partition: only the borders between runs are looked at in Python."""
+    if not messages:
+        return {}
+    topics, places = list(map(Message.topic, messages)), list(map(Message.partition, messages))
+    borders = compress(count(1), map(or_, map(ne, topics, topics[1:]), map(ne, places, places[1:])))
+    groups: dict[Partition, list[Message]] = {}
+    for start, stop in pairwise([0, *borders, len(messages)]):
+        groups.setdefault(Partition(*_place(messages[start])), []).extend(messages[start:stop])
+    return groups
 
 
 def _place(message: Message) -> tuple[str, int]:

@@ -86,7 +86,7 @@ def collect(
 
 
 @compiled
-def compact_cells(cells: I32, starts: I32, slot_keys: I64, slot_hot: I32, counters: I64, new_slot: I32) -> None:
+def compact_cells(cells: I32, starts: I32, slot_keys: I64, slot_hot: I64, counters: I64, new_slot: I32) -> None:
     """Drop cells that hold nothing and slots that have no cell; both keep their order. O(cells + slots).
 
     new_slot: [slots] of -1, scratch. The hash tables are stale afterwards.

@@ -83,7 +83,7 @@ U_OP, U_REGISTER, U_COLUMN, UPDATE_WIDTH = range(4)
 UPDATE_COUNT, UPDATE_SUM_INT, UPDATE_SUM_FLOAT, UPDATE_MIN_INT, UPDATE_MIN_FLOAT = range(5)
 UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)
 
-# cells: int32[n, CELL_WIDTH]
+# cells: int32[n, CELL_WIDTH], a cache line each
 (
     L_SLOT,
     L_PLAN,
@@ -94,8 +94,8 @@ UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)
     L_HELD,  # matches held back, by start
     L_HOT,  # 1: in its slot's list of cells that every event concerns
     L_HOT_NEXT,
-    CELL_WIDTH,
-) = range(10)
+) = range(9)
+CELL_WIDTH = 16
 
 # chains: int32[n, CHAIN_WIDTH]
 H_NEXT, H_STATE, H_FIRST, H_LAST, H_COUNT, CHAIN_WIDTH = range(6)
@@ -113,8 +113,14 @@ H_NEXT, H_STATE, H_FIRST, H_LAST, H_COUNT, CHAIN_WIDTH = range(6)
     PARTIAL_WIDTH,
 ) = range(9)
 
-# starts: int32[n, START_WIDTH], beside them start_at int64[n]
-T_NEXT, T_PREV, T_FIRST, T_EVENT, T_CELL, START_WIDTH = range(6)
+# starts: int32[n, START_WIDTH]; the last two columns are one int64, the instant: `start_at`
+T_NEXT, T_PREV, T_FIRST, T_EVENT, T_CELL = range(5)
+START_WIDTH = 8
+START_AT = 3  # among a row's int64
+
+# slots: int64[n, SLOT_WIDTH], a cache line each: key space, up to four values (`slot_keys`), head of its hot cells
+SLOT_HOT = 5
+SLOT_WIDTH = 8
 
 # links: int32[n, LINK_WIDTH]
 K_PREV, K_EVENT, K_STEP, LINK_WIDTH = range(4)

@@ -76,7 +76,7 @@ def place_slot(keyspaces: I64, slot_keys: I64, slot_table: I32, slot: Int) -> No
 
 @compiled
 def insert_slot(
-    keyspaces: I64, slot_keys: I64, slot_table: I32, slot_hot: I32, counters: I64, space: Int, values: I64, row: Int
+    keyspaces: I64, slot_keys: I64, slot_table: I32, slot_hot: I64, counters: I64, space: Int, values: I64, row: Int
 ) -> Int:
     """A new slot for an event's key. The caller has made sure of room and that the key is not NULL."""
     slot = counters[N_SLOTS]
@@ -90,7 +90,7 @@ def insert_slot(
 
 
 @inlined
-def cell_of(cell_keys: I64, cell_table: I32, slot: Int, plan: Int) -> Int:
+def cell_of(cell_keys: I64, cell_table: I64, slot: Int, plan: Int) -> Int:
     """The cell of a key and a plan, -1 when there is none."""
     wanted = slot * PLANS_MAX + plan
     mask = cell_table.shape[0] - 1
@@ -103,7 +103,7 @@ def cell_of(cell_keys: I64, cell_table: I32, slot: Int, plan: Int) -> Int:
 
 
 @compiled
-def place_cell(cell_keys: I64, cell_table: I32, slot: Int, plan: Int, cell: Int) -> None:
+def place_cell(cell_keys: I64, cell_table: I64, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
     mask = cell_table.shape[0] - 1
     at = (mixed(slot) + plan) & mask
@@ -114,7 +114,7 @@ def place_cell(cell_keys: I64, cell_table: I32, slot: Int, plan: Int, cell: Int)
 
 
 @compiled
-def insert_cell(cells: I32, cell_keys: I64, cell_table: I32, counters: I64, slot: Int, plan: Int) -> Int:
+def insert_cell(cells: I32, cell_keys: I64, cell_table: I64, counters: I64, slot: Int, plan: Int) -> Int:
     """A new, empty cell. The caller has made sure of room."""
     cell = counters[N_CELLS]
     counters[N_CELLS] += 1
@@ -133,7 +133,7 @@ def insert_cell(cells: I32, cell_keys: I64, cell_table: I32, counters: I64, slot
 
 @compiled
 def rebuild(
-    keyspaces: I64, slot_keys: I64, slot_table: I32, cells: I32, cell_keys: I64, cell_table: I32, counters: I64
+    keyspaces: I64, slot_keys: I64, slot_table: I32, cells: I32, cell_keys: I64, cell_table: I64, counters: I64
 ) -> None:
     """Fill both tables anew from slots and cells (after growth or compaction)."""
     slot_table[:] = -1

@@ -32,18 +32,15 @@ class State:
     chains: I32
     partials: I32
     starts: I32
-    start_at: I64
     links: I32
     events: I64
     registers: I64
     held: I32
     queue: I32
     queue_heads: I64
-    slot_keys: I64
-    slot_hot: I32
+    slots: I64
     slot_table: I32
-    cell_keys: I64
-    cell_table: I32
+    cell_index: I64
     counters: I64
 
     @classmethod
@@ -54,28 +51,54 @@ class State:
             counters[place] = -1
         counters[c.N_REGISTERS] = c.REGISTER_HEAD + c.REGISTERS_MAX  # row 0 is the start state's: nothing seen
         return cls(
-            cells=np.zeros((rows, c.CELL_WIDTH), np.int32),
-            chains=np.zeros((rows, c.CHAIN_WIDTH), np.int32),
-            partials=np.zeros((rows, c.PARTIAL_WIDTH), np.int32),
-            starts=np.full((rows, c.START_WIDTH), -1, np.int32),
-            start_at=np.zeros(rows, np.int64),
-            links=np.zeros((rows, c.LINK_WIDTH), np.int32),
-            events=np.zeros((rows, c.EVENT_WIDTH), np.int64),
-            registers=np.zeros(rows, np.int64),
-            held=np.zeros((rows, c.HELD_WIDTH), np.int32),
-            queue=np.zeros((0, c.QUEUE_WIDTH), np.int32),
-            queue_heads=np.zeros((0, c.QUEUE_HEAD_WIDTH), np.int64),
-            slot_keys=np.zeros((rows, 1 + KEY_FIELDS_MAX), np.int64),
-            slot_hot=np.full(rows, -1, np.int32),
-            slot_table=np.full(2 * rows, -1, np.int32),
-            cell_keys=np.full(2 * rows, -1, np.int64),
-            cell_table=np.zeros(2 * rows, np.int32),
+            cells=aligned((rows, c.CELL_WIDTH), np.int32),
+            chains=aligned((rows, c.CHAIN_WIDTH), np.int32),
+            partials=aligned((rows, c.PARTIAL_WIDTH), np.int32),
+            starts=aligned((rows, c.START_WIDTH), np.int32, -1),
+            links=aligned((rows, c.LINK_WIDTH), np.int32),
+            events=aligned((rows, c.EVENT_WIDTH), np.int64),
+            registers=aligned((rows,), np.int64),
+            held=aligned((rows, c.HELD_WIDTH), np.int32),
+            queue=aligned((0, c.QUEUE_WIDTH), np.int32),
+            queue_heads=aligned((0, c.QUEUE_HEAD_WIDTH), np.int64),
+            slots=aligned((rows, c.SLOT_WIDTH), np.int64, -1),
+            slot_table=aligned((2 * rows,), np.int32, -1),
+            cell_index=aligned((2 * rows, 2), np.int64, -1),
             counters=counters,
         )
 
+    @property
+    def start_at(self) -> I64:
+        """int64[starts]: the instant of each start, inside its row."""
+        return self.starts.view(np.int64)[:, c.START_AT]
+
+    @property
+    def slot_keys(self) -> I64:
+        """int64[slots, 1 + KEY_FIELDS_MAX]: key space and values."""
+        return self.slots[:, : 1 + KEY_FIELDS_MAX]
+
+    @property
+    def slot_hot(self) -> I64:
+        """int64[slots]: the head of each slot's list of hot cells."""
+        return self.slots[:, c.SLOT_HOT]
+
+    @property
+    def cell_keys(self) -> I64:
+        """int64[2^n]: slot and plan of each place in the table of cells."""
+        return self.cell_index[:, 0]
+
+    @property
+    def cell_table(self) -> I64:
+        """int64[2^n]: the cell of each place."""
+        return self.cell_index[:, 1]
+
     def copy(self) -> State:
         """Every array copied."""
-        return State(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
+        arrays = self.arrays().items()
+        copies = {name: aligned(array.shape, array.dtype) for name, array in arrays}
+        for name, array in arrays:
+            copies[name][...] = array
+        return State(**copies)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, for a snapshot."""
@@ -114,12 +137,10 @@ class State:
             self.cells = longer(self.cells, 1)
             self.rehash(tables)
         elif need == c.NEED_SLOTS:
-            self.slot_keys = longer(self.slot_keys, 1)
-            self.slot_hot = longer(self.slot_hot, 1, -1)
+            self.slots = longer(self.slots, 1, -1)
             self.rehash(tables)
         elif need == c.NEED_STARTS:
             self.starts = longer(self.starts, more, -1)
-            self.start_at = longer(self.start_at, more)
         else:
             name = {
                 c.NEED_CHAINS: "chains",
@@ -132,7 +153,7 @@ class State:
     def compact_keys(self, tables: Tables) -> None:
         """Free cells without partials and slots without cells, when they take half of a full array."""
         cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
-        if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slot_hot):
+        if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slots):
             return
         used = (self.cells[:cells, c.L_START] != -1) | (self.cells[:cells, c.L_HELD] != -1)
         if 2 * int(used.sum()) > cells:
@@ -142,11 +163,10 @@ class State:
 
     def rehash(self, tables: Tables) -> None:
         """Both hash tables at most half full, filled anew."""
-        slots = 2 * len(self.slot_hot)
+        slots = 2 * len(self.slots)
         cells = 2 * len(self.cells)
-        self.slot_table = np.full(power_of_two(slots), -1, np.int32)
-        self.cell_keys = np.full(power_of_two(cells), -1, np.int64)
-        self.cell_table = np.zeros(power_of_two(cells), np.int32)
+        self.slot_table = aligned((power_of_two(slots),), np.int32, -1)
+        self.cell_index = aligned((power_of_two(cells), 2), np.int64, -1)
         rebuild(
             tables.keyspaces,
             self.slot_keys,
@@ -202,6 +222,19 @@ class State:
         return np.flatnonzero(kept_events >= 0).astype(np.int32)
 
 
+LINE = 64
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike, fill: int = 0) -> npt.NDArray[Any]:
+    """An array that begins at a cache line, so that a row of 32 or 64 bytes lies in one."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.empty(size + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    array = room[first : first + size].view(dtype).reshape(shape)
+    array[...] = fill
+    return array
+
+
 def power_of_two(rows: int) -> int:
     """The least power of two that is at least `rows`."""
     return 1 << max(rows - 1, 1).bit_length()
@@ -215,6 +248,6 @@ def longer(array: Array, more: int, fill: int = 0) -> Array:
             f"state of the matcher: an array would grow beyond {ROWS_MAX} rows",
             "shorten windows, bound loops, or spread the keys over more lanes",
         )
-    grown = np.full((rows, *array.shape[1:]), fill, array.dtype)
+    grown = aligned((rows, *array.shape[1:]), array.dtype, fill)
     grown[: len(array)] = array
     return cast(Array, grown)

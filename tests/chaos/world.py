@@ -24,6 +24,7 @@ from cep.alert import Alert
 from cep.log.kafka_topics import Topics, create_topics
 from cep.log.protocol import ALERTS
 from cep.settings import Kafka
+from cep.worker import EXIT_RESTART
 from tests.chaos.machine import event, expected
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ class World:
     records: list[list[bytes]] = field(default_factory=list)
     alerts: list[list[Alert]] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
-    apps: list[str] = field(default_factory=list)
+    supervised: dict[str, Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -129,6 +130,11 @@ class World:
         process = Process(name, popen, log)
         self.processes.append(process)
         return process
+
+    def supervise(self, name: str = "w0") -> Process:
+        """A worker that is started again whenever it asks for it by its exit code."""
+        self.supervised[name] = self.start(name)
+        return self.supervised[name]
 
     def close(self) -> None:
         for process in self.processes:
@@ -215,6 +221,14 @@ class World:
             tails = "\n".join(f"--- {process.name}\n{process.tail()}" for process in self.processes[-2:])
             assert time.monotonic() < until, f"waited for {what}, saw {self.seen} alerts of {self.due}\n{tails}"
             self._read(0.02)
+            self._restart_those_who_ask()
+
+    def _restart_those_who_ask(self) -> None:
+        for name, process in list(self.supervised.items()):
+            code = process.popen.poll()
+            assert code in (None, EXIT_RESTART), f"{name} ended with {code}:\n{process.tail()}"
+            if code == EXIT_RESTART:
+                self.supervise(name)
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:

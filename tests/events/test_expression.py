@@ -226,7 +226,7 @@ def typed(text: str, wanted: Type | None = None) -> Expression | None:
 # --- text and tree ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(TEXTS)
 def test_the_canonical_text_is_read_as_the_tree_that_wrote_it(text: str) -> None:
     found = typed(text)
@@ -235,7 +235,7 @@ def test_the_canonical_text_is_read_as_the_tree_that_wrote_it(text: str) -> None
         assert render(parse(render(found), FIELDS, STEPS, "probe", wanted=None)) == render(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1).filter(lambda name: name.isprintable()), st.text().filter(lambda text: "\r" not in text))
 def test_any_name_and_any_text_can_be_quoted(name: str, text: str) -> None:
     """Field names come from schemas, texts from data: neither is chosen with SQL in mind."""
@@ -598,7 +598,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WORDS)))
 def test_no_heap_of_words_is_more_than_refused(words: list[str]) -> None:
     """Whatever is written, there is a tree or a problem with a place in the text; never another exception."""

@@ -113,7 +113,7 @@ def ran(expression: Expression, event: Event, history: Mapping[str, Sequence[Eve
     return result == 1
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(CONDITION_TEXTS, st.lists(EVENTS, min_size=1, max_size=3), HISTORIES)
 def test_a_program_holds_exactly_where_the_condition_is_true(
     text: str, events: list[Event], history: dict[str, list[Event]]
@@ -126,7 +126,7 @@ def test_a_program_holds_exactly_where_the_condition_is_true(
         assert ran(condition, event, history) == (evaluate(condition, event, history) is True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(CONDITION_TEXTS, st.lists(EVENTS, max_size=5))
 def test_a_program_runs_over_a_whole_column(text: str, events: list[Event]) -> None:
     condition = typed(text, BOOL)
@@ -307,7 +307,7 @@ def agrees(condition: Expression, event: Event) -> None:
         assert matches(found, value, FIELDS[found.field]) == (evaluate(condition, event, {}) is True), found
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(SINGLES, st.lists(EVENTS, min_size=1, max_size=5))
 def test_an_atom_is_true_exactly_where_its_condition_is(text: str, events: list[Event]) -> None:
     condition = parse(text, FIELDS, {})
@@ -316,7 +316,7 @@ def test_an_atom_is_true_exactly_where_its_condition_is(text: str, events: list[
         agrees(condition, event)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(CONDITION_TEXTS, st.lists(EVENTS, min_size=1, max_size=3))
 def test_no_condition_is_taken_for_an_atom_that_it_is_not(text: str, events: list[Event]) -> None:
     condition = typed(text, BOOL)
@@ -326,7 +326,7 @@ def test_no_condition_is_taken_for_an_atom_that_it_is_not(text: str, events: lis
         agrees(condition, event)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(CONSTANTS)).flatmap(lambda n: st.lists(_single(n), min_size=2, max_size=3)), EVENTS)
 @example(["country IN ('FR')", "country IS NOT NULL"], {"country": "FR"})
 def test_atoms_of_one_field_merge_into_one(texts: list[str], event: Event) -> None:
@@ -372,6 +372,28 @@ def test_atoms_of_one_field_merge_into_one(texts: list[str], event: Event) -> No
 )
 def test_bounds_are_inclusive_and_in_the_units_of_the_column(text: str, expected: Atom | None) -> None:
     assert atom(parse(text, FIELDS, STEPS)) == expected
+
+
+def around(edge: float, kind: Type) -> list[Value]:
+    """The values just below a bound, at it and just above, as far as the type goes."""
+    if kind == FLOAT64:
+        return [math.nextafter(edge, -math.inf), edge, math.nextafter(edge, math.inf)]
+    cells = [cell for cell in (int(edge) - 1, int(edge), int(edge) + 1) if INT64_MIN <= cell <= INT64_MAX]
+    return [Decimal(cell).scaleb(-kind.scale) if kind.kind is Kind.DECIMAL else cell for cell in cells]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize("operator", ["=", "<", "<=", ">", ">="])
+def test_no_bound_is_off_by_one(name: str, operator: str) -> None:
+    """Every constant, also those between two stored values, checked on both sides of both bounds."""
+    for constant in CONSTANTS[name]:
+        for text in (f"{name} {operator} {constant}", f"{constant} {operator} {name}"):
+            condition = parse(text, FIELDS, {})
+            found = atom(condition)
+            assert found is not None, text
+            for edge in (found.low, found.high):
+                for value in around(edge, FIELDS[name]):
+                    agrees(condition, {name: value})
 
 
 def test_atoms_of_two_fields_do_not_merge() -> None:

@@ -1,0 +1,114 @@
+"""The migrations make the tables that the code names, and go both ways, on both databases."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from cep.storage.database import open_database
+from cep.storage.migrate import current, downgrade, head, upgrade
+from cep.storage.tables import JsonText, metadata
+from events.errors import InvalidDocument, ServiceUnavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    found = f"sqlite:///{tmp_path / 'tables.db'}" if request.param == "sqlite" else _value(request, "postgres_url")
+    yield found
+    if current(found) is not None:
+        downgrade(found, "base")
+
+
+def _value(request: pytest.FixtureRequest, name: str) -> str:
+    return str(request.getfixturevalue(name))
+
+
+def names(url: str) -> set[str]:
+    engine = open_database(url)
+    try:
+        return set(inspect(engine).get_table_names()) - {"alembic_version"}
+    finally:
+        engine.dispose()
+
+
+def differences(url: str) -> list[Any]:
+    """What autogenerate would change; our JSON is the dialect's own."""
+
+    def compare_type(_context: Any, _inspected: Any, _column: Any, _found: Any, wanted: Any) -> bool | None:
+        return str(_found) != "JSON" if isinstance(wanted, JsonText) else None
+
+    engine = open_database(url)
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": compare_type})
+            return list(compare_metadata(context, metadata))
+    finally:
+        engine.dispose()
+
+
+def test_the_migrations_go_up_down_and_up_again(url: str) -> None:
+    """Nothing is left behind on the way down, so the way up is free."""
+    assert current(url) is None
+    upgrade(url)
+    assert current(url) == head()
+    assert names(url) == set(metadata.tables)
+    downgrade(url, "base")
+    assert current(url) is None
+    assert names(url) == set()
+    upgrade(url)
+    upgrade(url)
+    assert names(url) == set(metadata.tables)
+
+
+def test_the_migrated_tables_are_those_of_the_code(url: str) -> None:
+    """Columns, types, nullability, keys and indexes."""
+    upgrade(url)
+    assert differences(url) == []
+
+
+def test_the_comparison_sees_a_difference(url: str) -> None:
+    """Else the test above could not fail."""
+    upgrade(url)
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_alerts_lane_sequence"))
+        connection.execute(text("ALTER TABLE case_state ADD COLUMN colour TEXT"))
+    engine.dispose()
+    assert {found[0] for found in differences(url)} == {"add_index", "remove_column"}
+
+
+def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
+    """All of it is one transaction."""
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE case_snoozes (colour TEXT)"))
+    with pytest.raises(ServiceUnavailable, match="case_snoozes"):
+        upgrade(url)
+    assert names(url) == {"case_snoozes"}
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE case_snoozes"))
+    engine.dispose()
+
+
+def test_an_unknown_revision_is_refused(url: str) -> None:
+    """With the one that there is."""
+    with pytest.raises(InvalidDocument, match="the newest is 0001"):
+        upgrade(url, "4711")
+
+
+def test_the_folder_alembic_does_not_hide_the_library() -> None:
+    """From the root of the tree, by `-c` and by `-m`."""
+    for words in (["-c", "import alembic; print(alembic.__file__)"], ["-m", "alembic", "--version"]):
+        run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert str(ROOT / "alembic") not in run.stdout

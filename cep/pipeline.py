@@ -1,7 +1,7 @@
 """The one line: a batch in, alerts out. Pure: no clock, no socket, no random source.
 
-    Batch ─▶ bits ─▶ match ─▶ Alert        `process`     events
-              (time passes)  ─▶ Alert      `advance`     time-outs, absences, matches no longer held back
+Batch ─▶ bits ─▶ match ─▶ Alert        `process`     events
+          (time passes)  ─▶ Alert      `advance`     time-outs, absences, matches no longer held back
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     raw: list[bytes] ──► Decoder.decode ──► Decoded     good records: columns, event times, ids, their row in `raw`
                                             .rejected   the others: Rejected(row, reason, path, detail)
 
-A decoder is built once per (stream, layout, string table): one msgspec struct of the fields that the layout, the key,
-the event time and the event id need (of all fields with `validate: all`), and one function per field that turns its
-values into a column. What is promised:
+A decoder is built once per (stream, layout, string table) and looks only at the fields that the layout, the key, the
+event time and the event id need (at all fields with `validate: all`). A kernel takes the records that are written
+plainly (`events.scan`); msgspec, with a struct made of the declaration, takes the others and has the last word on what
+is good. The two agree: which one took a record can't be seen. What is promised:
 
 - A needed field must have its type: no number in quotes, no 1 for true, no 1.0 or 1e3 for an int64, nothing beyond
   int64, no NaN or infinity. A decimal or an epoch_s may be written with or without an exponent; it is rejected if its
@@ -31,23 +32,18 @@ import msgspec
 import numpy as np
 
 from events.columns import I64, U8, Layout, StringTable
+from events.scan import FIELDS_MAX, INSTANT_US_MAX, INSTANT_US_MIN, Scanner
 from events.schema import Field, Format, Stream, Validate
 from events.types import Kind
 
-CHUNK = 512
-"""Records decoded at a time: their structs stay in the caches until they are columns."""
+CHUNK = 1024
+"""Records decoded at a time: their bytes stay in the caches until they are columns."""
 
 DEPTH_MAX = 256
 """How deep a record may be nested. (Below Python's own limit, so that it doesn't depend on the caller.)"""
 
 EVENT_ID_MAX = 256
 """Characters of an event id."""
-
-INSTANT_US_MIN = -62_135_596_800_000_000
-"""0001-01-01T00:00:00Z."""
-
-INSTANT_US_MAX = 253_402_300_799_999_999
-"""The last microsecond of the year 9999."""
 
 
 class Reason(StrEnum):
@@ -136,13 +132,11 @@ class Decoder:
         self.layout = layout
         places = {column.name: place for place, column in enumerate(layout.columns) if column.stream == stream.name}
         fields = _needed(stream, places)
-        self._parse = msgspec.json.Decoder(_struct(stream, fields)).decode
-        readers = [
-            _Reader(field, f"f{number}", places.get(field.name), field.name == stream.event_time, strings)
-            for number, field in enumerate(fields)
-        ]
-        self._readers = [reader for reader in readers if reader.is_read]
-        self._id = _id_getter(stream, fields)
+        rows = [places.get(field.name, -1) for field in fields]
+        self._careful = _Careful(stream, fields, rows, len(layout.columns), strings)
+        self._scanner = None
+        if len(fields) <= FIELDS_MAX:
+            self._scanner = Scanner(fields, rows, len(layout.columns), stream.event_time, stream.event_id, strings)
 
     def decode(self, raw: Sequence[bytes]) -> Decoded:
         """The columns of the good records of `raw` and the reasons for the others.
@@ -156,19 +150,61 @@ class Decoder:
 
     def _chunk(self, raw: Sequence[bytes], first: int) -> Decoded:
         """`decode` for few records, `first` being the row of the first."""
-        rejected = _unfit(raw, self.stream.record_bytes_max)
+        if self._scanner is None:
+            return _moved(self._careful.decode(raw), first)
+        scanned = self._scanner.scan(raw)
+        good, ids = scanned.good, scanned.ids
+        if scanned.largest > self.stream.record_bytes_max:
+            good &= np.fromiter(map(len, raw), np.int64, len(raw)) <= self.stream.record_bytes_max
+        rows = np.arange(first, first + len(raw))
+        if good.all():
+            return Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
+        left = np.flatnonzero(~good)
+        late = self._careful.decode([raw[row] for row in left.tolist()])
+        back = left[late.rows]
+        scanned.values[:, back], scanned.nulls[:, back], scanned.at_us[back] = late.values, late.nulls, late.event_at_us
+        if ids is not None:
+            for row, text in zip(back.tolist(), late.ids or (), strict=True):
+                ids[row] = text
+        good[back] = True
+        whole = Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
+        rejected = [replace(item, row=int(left[item.row]) + first) for item in late.rejected]
+        return replace(_taken(whole, np.flatnonzero(good)), rejected=rejected)
+
+
+# --- one record after the other, and the reason for each that is bad --------------------------------------------------
+
+
+class _Careful:
+    """Decodes by msgspec: twice the time of the kernel, and the last word."""
+
+    def __init__(
+        self, stream: Stream, fields: Sequence[Field], rows: Sequence[int], columns: int, strings: StringTable
+    ) -> None:
+        self._bytes_max = stream.record_bytes_max
+        self._columns = columns
+        self._parse = msgspec.json.Decoder(_struct(stream, fields)).decode
+        self._readers = [
+            reader
+            for number, (field, row) in enumerate(zip(fields, rows, strict=True))
+            if (reader := _Reader(field, f"f{number}", row, field.name == stream.event_time, strings)).is_read
+        ]
+        self._id = _id_getter(stream, fields)
+
+    def decode(self, raw: Sequence[bytes]) -> Decoded:
+        """As `Decoder.decode`."""
+        rejected = _unfit(raw, self._bytes_max)
         records = self._records(raw, rejected)
-        rows = np.arange(len(raw), dtype=np.int64)
+        rows = np.arange(len(raw))
         if rejected:
             rows = np.delete(rows, list(rejected))
-        c, n = len(self.layout.columns), len(records)
+        c, n = self._columns, len(records)
         values, nulls, at_us = np.zeros((c, n), np.int64), np.ones((c, n), np.uint8), np.empty(n, np.int64)
         bad: set[int] = set()
         for reader in self._readers:
             column = reader.read(records)
-            if reader.place is not None:
-                values[reader.place] = column.values
-                nulls[reader.place] = column.nulls
+            if reader.row >= 0:
+                values[reader.row], nulls[reader.row] = column.values, column.nulls
             if reader.is_event_time:
                 at_us = column.values
             for index, reason, detail in column.bad:
@@ -176,9 +212,8 @@ class Decoder:
                 row = int(rows[index])
                 rejected.setdefault(row, Rejected(row, reason, f"$.{reader.field.name}", detail))
         ids = self._id(records) if self._id else None
-        verdicts = [replace(rejected[row], row=row + first) for row in sorted(rejected)]
-        decoded = Decoded(rows + first, values, nulls, at_us, ids, verdicts)
-        return _without(decoded, bad) if bad else decoded
+        decoded = Decoded(rows, values, nulls, at_us, ids, [rejected[row] for row in sorted(rejected)])
+        return _taken(decoded, np.delete(np.arange(n), sorted(bad))) if bad else decoded
 
     def _records(self, raw: Sequence[bytes], rejected: dict[int, Rejected]) -> list[Any]:
         """The structs of the records that have not been rejected; rejects those that have none."""
@@ -279,11 +314,9 @@ class _Column:
 class _Reader:
     """Turns one field of the structs into a column."""
 
-    def __init__(
-        self, field: Field, attribute: str, place: int | None, is_event_time: bool, table: StringTable
-    ) -> None:
+    def __init__(self, field: Field, attribute: str, row: int, is_event_time: bool, table: StringTable) -> None:
         self.field = field
-        self.place = place
+        self.row = row
         self.is_event_time = is_event_time
         self._get: Callable[[Any], Any] = attrgetter(attribute)
         self._is_text = _read_as(field, is_event_id=False) is msgspec.Raw
@@ -293,7 +326,7 @@ class _Reader:
     def is_read(self) -> bool:
         """Is there anything to do that the struct has not done?"""
         checks = self.field.type.kind is Kind.DECIMAL or self.field.format is Format.EPOCH_S
-        return self.place is not None or self.is_event_time or checks
+        return self.row >= 0 or self.is_event_time or checks
 
     def read(self, records: list[Any]) -> _Column:
         """The column of this field."""
@@ -516,18 +549,23 @@ def _rejected(row: int, error: Exception) -> Rejected:
 # --- pieces of a batch ------------------------------------------------------------------------------------------------
 
 
-def _without(decoded: Decoded, bad: Collection[int]) -> Decoded:
-    """Without the records at these places."""
-    keep = np.delete(np.arange(len(decoded.rows)), sorted(bad))
+def _taken(decoded: Decoded, places: I64) -> Decoded:
+    """The records at these places."""
     ids = decoded.ids
     return Decoded(
-        decoded.rows[keep],
-        decoded.values.take(keep, axis=1),
-        decoded.nulls.take(keep, axis=1),
-        decoded.event_at_us[keep],
-        [ids[place] for place in keep.tolist()] if ids is not None else None,
+        decoded.rows[places],
+        decoded.values.take(places, axis=1),
+        decoded.nulls.take(places, axis=1),
+        decoded.event_at_us[places],
+        [ids[place] for place in places.tolist()] if ids is not None else None,
         decoded.rejected,
     )
+
+
+def _moved(decoded: Decoded, first: int) -> Decoded:
+    """With rows that count from `first`."""
+    rejected = [replace(item, row=item.row + first) for item in decoded.rejected]
+    return replace(decoded, rows=decoded.rows + first, rejected=rejected)
 
 
 def _joined(parts: Sequence[Decoded]) -> Decoded:

@@ -50,6 +50,8 @@ LOW, HIGH: bounds of the number before that.   ROW: of `values`, -1 for none.   
 INTEGER, DECIMAL, FLOAT, BOOL, TEXT, ZONED, LOCAL = range(7)
 IS_TIME, IS_ID = 1, 2
 
+MISSED, LARGEST, END = range(3)
+
 QUOTE, COMMA, COLON, MINUS, PLUS, POINT, BACKSLASH = (ord(sign) for sign in '",:-+.\\')
 OBJECT, OBJECT_END, ARRAY, ARRAY_END = (ord(sign) for sign in "{}[]")
 ZERO, NINE, SMALL_E, BIG_E, T, F, N, Z, BIG_T, BIG_Z = (ord(sign) for sign in "09eEtfnzTZ")
@@ -120,7 +122,7 @@ NONE = np.uint64(0)
 
 
 @compiled
-def text_end(buffer: U8, i: int) -> int:
+def text_end(buffer: U8, i: int) -> Any:
     """The first quote, backslash or control character from `i` on.
 
     x - LOW_BITS & ~x & HIGH_BITS marks the lowest zero byte of x exactly (higher marks may be false).
@@ -143,6 +145,17 @@ def space_end(buffer: U8, i: int) -> int:
         i += 1
         b = byte(buffer, i)
     return i
+
+
+@compiled
+def nul_from(buffer: U8, i: int) -> Any:
+    """The first NUL from `i` on."""
+    while True:
+        x = word(buffer, i)
+        found = (x - LOW_BITS) & ~x & HIGH_BITS
+        if found != NONE:
+            return i + (lowest_bit(found) >> 3)
+        i += 8
 
 
 # --- what nobody needs: skipped, but it must be JSON. All answer the place behind it, or -1 if unsure ---
@@ -343,8 +356,9 @@ def double(buffer: U8, i: int) -> tuple[Any, Any]:
     end = skip_number(buffer, i)
     if end < 0:
         return -1, 0
-    size, digits, decimals, exponent, is_whole = np.uint64(0), 0, 0, 0, True
-    i += np.int64(minus)
+    size, digits, decimals, is_whole = np.uint64(0), 0, 0, True
+    exponent: Any = 0
+    i += 1 if minus else 0
     while i < end:
         b = byte(buffer, i)
         if b == POINT:
@@ -383,7 +397,7 @@ def double(buffer: U8, i: int) -> tuple[Any, Any]:
 
 
 @compiled
-def two_digits(buffer: U8, i: int) -> int:
+def two_digits(buffer: U8, i: int) -> Any:
     """The number, or -1000."""
     tens, ones = np.int64(byte(buffer, i)) - ZERO, np.int64(byte(buffer, i + 1)) - ZERO
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -1000
@@ -452,7 +466,7 @@ def instant(buffer: U8, i: int, end: int, zoned: bool) -> tuple[Any, Any]:
 
 
 @compiled
-def text_hash(buffer: U8, at: int, size: int) -> np.uint64:
+def text_hash(buffer: U8, at: int, size: int) -> Any:
     """Of `size` bytes."""
     mixed = np.uint64(size) * np.uint64(0x9E3779B97F4A7C15)
     while size > 8:
@@ -465,7 +479,7 @@ def text_hash(buffer: U8, at: int, size: int) -> np.uint64:
 
 
 @compiled
-def place_of(buffer: U8, at: int, size: int, table: U64) -> int:
+def place_of(buffer: U8, at: int, size: int, table: U64) -> Any:
     """Where the text of at most TEXT_BYTES_MAX bytes is in the table, or where it goes."""
     mixed = text_hash(buffer, at, size)
     mask = np.uint64(len(table) - 1)
@@ -540,12 +554,12 @@ def field_of(buffer: U8, at: int, size: int, plan: I64, names: U64, following: i
 
 @compiled
 def record(
-    buffer: U8, i: int, end: int, r: int, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8,
-    at_us: I64, ids: I64, misses: I64, missed: int, table: U64,
+    buffer: U8, i: int, r: int, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64,
+    ids: I64, misses: I64, counts: I64, table: U64,
 ) -> int:  # fmt: skip
-    """Record r, from `i` to `end`: fills its places in the columns; answers the new `missed`, -1 if unsure.
+    """Record r, from `i` on: fills its places in the columns; answers the place of the NUL behind it, -1 if unsure.
 
-    misses has room: a record has each name once, or it is left to msgspec.
+    `misses` has room: a record has each name once, or it is left to msgspec.
     """
     i = space_end(buffer, i)
     if byte(buffer, i) != OBJECT:
@@ -574,7 +588,8 @@ def record(
                 return -1
             seen |= bit
             op, row, use = plan[field, OP], plan[field, ROW], plan[field, USE]
-            value, null = 0, False
+            value: Any = 0
+            null = False
             if byte(buffer, i) == N:
                 null = plan[field, NULLABLE] == 1 and word(buffer, i) & FOUR == NULL
                 i = i + 4 if null else -1
@@ -593,8 +608,9 @@ def record(
                     if place >= 0 and table[place, 1] != NONE:
                         value = np.int64(table[place, 1]) - 1
                     else:
-                        misses[missed, 0], misses[missed, 1], misses[missed, 2], misses[missed, 3] = r, row, at, size
-                        missed += 1
+                        miss = counts[MISSED]
+                        misses[miss, 0], misses[miss, 1], misses[miss, 2], misses[miss, 3] = r, row, at, size
+                        counts[MISSED] += 1
             elif op == INTEGER:
                 i, value = whole_number(buffer, i)
                 if not plan[field, LOW] <= value <= plan[field, HIGH]:
@@ -631,29 +647,36 @@ def record(
             break
         if b != COMMA:
             return -1
-    if i != end or seen & required != required:
+    if byte(buffer, i) != 0 or seen & required != required:
         return -1
     for field in range(len(plan)):
         row = plan[field, ROW]
         if row >= 0 and (seen >> np.uint64(field)) & np.uint64(1) == NONE:
             values[row, r], nulls[row, r] = 0, True
-    return missed
+    return i
 
 
 @compiled
 def records(
-    buffer: U8, ends: I64, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64, ids: I64,
-    misses: I64, table: U64, good: U8,
-) -> int:  # fmt: skip
-    """All records; answers how many texts without a code stand in `misses` (record, row of values, place, bytes)."""
-    begin, missed = 0, 0
-    for r in range(len(ends)):
-        now = record(buffer, begin, ends[r], r, plan, names, required, values, nulls, at_us, ids, misses, missed, table)
-        begin = ends[r] + 1
-        good[r] = now >= 0
-        if now >= 0:
-            missed = now
-    return missed
+    buffer: U8, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64, ids: I64, misses: I64,
+    table: U64, good: U8, counts: I64,
+) -> None:  # fmt: skip
+    """All records, one for each place of `good`.
+
+    misses: int64[counts[MISSED], 4]: texts without a code, as (record, row of values, place in the buffer, bytes)
+    counts: int64[3], zero before: MISSED; LARGEST, the bytes of the largest record; END, the place behind the last NUL
+    """
+    begin = 0
+    for r in range(len(good)):
+        missed = counts[MISSED]
+        end = record(buffer, begin, r, plan, names, required, values, nulls, at_us, ids, misses, counts, table)
+        good[r] = end >= 0
+        if end < 0:
+            counts[MISSED] = missed
+            end = nul_from(buffer, begin)
+        counts[LARGEST] = max(counts[LARGEST], end - begin)
+        begin = end + 1
+    counts[END] = begin
 
 
 # --- from Python ------------------------------------------------------------------------------------------------------
@@ -664,7 +687,7 @@ class Scanned:
     """n records, c columns; what belongs to a record that isn't good is undefined.
 
     values, nulls, at_us: as in `Decoded`, by record      ids: text by record, None where the stream names none
-    good:                 bool[n]
+    good:                 bool[n]                         largest: bytes of the largest record
     """
 
     values: I64
@@ -672,6 +695,10 @@ class Scanned:
     at_us: I64
     ids: list[str] | None
     good: npt.NDArray[np.bool_]
+    largest: int
+
+
+_PADDING = b"\0" * 16
 
 
 class Scanner:
@@ -701,33 +728,50 @@ class Scanner:
         self._known = KnownTexts(strings)
 
     def scan(self, raw: Sequence[bytes]) -> Scanned:
-        """The columns of `raw`. Raises LimitReached when the string table is full; nothing is lost then."""
-        n = len(raw)
-        joined = b"\0".join((*raw, b"\0" * 16))
-        buffer = np.frombuffer(joined, np.uint8)
-        ends = np.cumsum(np.fromiter(map(len, raw), np.int64, n) + 1) - 1
-        values, nulls = np.empty((self._columns, n), np.int64), np.empty((self._columns, n), np.uint8)
-        values[self._foreign], nulls[self._foreign] = 0, 1
-        at_us, ids, good = np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n, np.bool_)
-        misses = np.empty((n * self._texts_each, 4), np.int64)
-        missed = records(
-            buffer, ends, self._plan, self._names, self._required, values, nulls, at_us, ids, misses,
-            self._known.table(), good.view(np.uint8),
-        )  # fmt: skip
-        if missed:
-            self._known.find(joined, misses[:missed], values)
-        return Scanned(values, nulls, at_us, self._ids(joined, ids), good)
+        """The columns of `raw`, where the kernel is sure; valid UTF-8 is part of it.
 
-    def _ids(self, joined: bytes, ids: I64) -> list[str] | None:
+        Raises LimitReached when the string table is full; nothing is lost then.
+        """
+        n = len(raw)
+        buffer = b"\0".join((*raw, _PADDING))
+        if not buffer.isascii():
+            raw = [record if _is_utf8(record) else b"" for record in raw]
+            buffer = b"\0".join((*raw, _PADDING))
+        values, nulls = np.empty((self._columns, n), np.int64), np.empty((self._columns, n), np.uint8)
+        if len(self._foreign):
+            values[self._foreign], nulls[self._foreign] = 0, 1
+        at_us, ids, good = np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n, np.bool_)
+        misses, counts = np.empty((n * self._texts_each, 4), np.int64), np.zeros(3, np.int64)
+        records(
+            np.frombuffer(buffer, np.uint8), self._plan, self._names, self._required, values, nulls, at_us, ids, misses,
+            self._known.table(), good.view(np.uint8), counts,
+        )  # fmt: skip
+        missed, largest, end = counts.tolist()
+        if end != len(buffer) - len(_PADDING):  # a record has a NUL inside, so it isn't JSON: once more without it
+            return self.scan([b"" if 0 in record else record for record in raw])
+        if missed:
+            self._known.find(buffer, misses[:missed], values)
+        return Scanned(values, nulls, at_us, self._ids(buffer, ids, good), good, largest)
+
+    def _ids(self, buffer: bytes, ids: I64, good: npt.NDArray[np.bool_]) -> list[str] | None:
         if self._id_op is None:
             return None
+        ids[~good] = 0
         if self._id_op == INTEGER:
             return list(map(str, ids[:, 0].tolist()))
         first, last = ids[:, 0].tolist(), ids.sum(axis=1).tolist()
-        if joined.isascii():
-            text = joined.decode("ascii")
+        if buffer.isascii():
+            text = buffer.decode("ascii")
             return [text[begin:end] for begin, end in zip(first, last, strict=True)]
-        return [joined[begin:end].decode() for begin, end in zip(first, last, strict=True)]
+        return [buffer[begin:end].decode() for begin, end in zip(first, last, strict=True)]
+
+
+def _is_utf8(record: bytes) -> bool:
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _operation(field: Field) -> tuple[int, int, int, int]:
@@ -772,15 +816,15 @@ class KnownTexts:
             self._forget(len(self._table))
         return self._table
 
-    def find(self, joined: bytes, misses: I64, values: I64) -> None:
+    def find(self, buffer: bytes, misses: I64, values: I64) -> None:
         """Puts the codes of these texts into the columns and remembers them; new texts get codes in order of record."""
         code = self._strings.code
-        texts = [joined[at : at + size].decode() for at, size in misses[:, 2:].tolist()]
+        texts = [buffer[at : at + size].decode() for at, size in misses[:, 2:].tolist()]
         codes = np.fromiter(map(code, texts), np.int64, len(texts))
         values[misses[:, 1], misses[:, 0]] = codes
         if 2 * (self._used + len(texts)) > len(self._table):
             self._make_room(len(texts))
-        self._used += learn(np.frombuffer(joined, np.uint8), misses, codes, self._table)
+        self._used += learn(np.frombuffer(buffer, np.uint8), misses, codes, self._table)
 
     def _make_room(self, more: int) -> None:
         size = len(self._table)

@@ -50,8 +50,9 @@ A list ends with -1. Free rows of an array form a list through their first colum
     S_ALL,  # 1: any event can
     S_HIST,  # bits that read earlier events
     S_PENDING,  # 1: the end of the window makes it a match
+    S_BOUND,  # the one history condition `field > ...` (or >=, <, <=) that chains of this state have a bound for, or -1
     STATE_WIDTH,
-) = range(7)
+) = range(8)
 
 # edges: int64[E, EDGE_WIDTH]
 (
@@ -79,7 +80,7 @@ A list ends with -1. Free rows of an array form a list through their first colum
 ) = range(9)
 
 # register updates: int64[U, UPDATE_WIDTH]
-U_OP, U_REGISTER, U_COLUMN, UPDATE_WIDTH = range(4)
+U_OP, U_REGISTER, U_COLUMN, U_FLOAT, UPDATE_WIDTH = range(5)  # U_FLOAT: NaN counts as NULL
 UPDATE_COUNT, UPDATE_SUM_INT, UPDATE_SUM_FLOAT, UPDATE_MIN_INT, UPDATE_MIN_FLOAT = range(5)
 UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)
 
@@ -97,8 +98,11 @@ UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)
 ) = range(9)
 CELL_WIDTH = 16
 
-# chains: int32[n, CHAIN_WIDTH]
-H_NEXT, H_STATE, H_FIRST, H_LAST, H_COUNT, CHAIN_WIDTH = range(6)
+# chains: int32[n, CHAIN_WIDTH]; the last two columns are one float64, `bounds`: no partial of the chain can satisfy its
+# state's S_BOUND condition for a field that is not beyond it
+H_NEXT, H_STATE, H_FIRST, H_LAST, H_COUNT = range(5)
+CHAIN_WIDTH = 8
+CHAIN_BOUND = 3  # among a row's float64
 
 # partials: int32[n, PARTIAL_WIDTH]
 (

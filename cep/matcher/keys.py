@@ -3,7 +3,7 @@
     keyspaces   int64[K, 2 + KEY_FIELDS_MAX]   number of fields, base of the direct table or -1, columns
     slot_keys   int64[slots, 1 + KEY_FIELDS_MAX]   key space, values
     slot_table  int32[2^n]   slot or -1
-    cell_keys   int64[2^n]   slot * 2^20 + plan, or -1;  cell_table int32[2^n]   the cell
+    cell_keys   int64[2^n]   slot * 2^20 + plan, or -1;  cell_table int64[2^n]   the cell
 
 The cells of one slot lie side by side in the table, so that an event that concerns many plans reads few cache lines.
 """
@@ -23,11 +23,15 @@ NO_SLOT, NULL_KEY = -1, -2
 
 
 @inlined
-def mixed(value: Int) -> Int:
-    """63 well-mixed bits of a number."""
-    bits = np.uint64(value) * MIX
-    bits = bits ^ (bits >> np.uint64(29))
-    return np.int64(bits >> np.uint64(1))
+def place_of(value: Int, size: Int) -> Int:
+    """Where a number belongs in a table of `size` (a power of two): the middle bits of a product."""
+    return np.int64((np.uint64(value) * MIX) >> np.uint64(24)) & (size - 1)
+
+
+@inlined
+def joined(hashed: Int, value: Int) -> Int:
+    """A hash of a hash and the next value."""
+    return np.int64((np.uint64(hashed) ^ np.uint64(value)) * MIX)
 
 
 @inlined
@@ -38,14 +42,14 @@ def slot_of(keyspaces: I64, slot_keys: I64, slot_table: I32, space: Int, values:
     if nulls[column, row] != 0:
         return NULL_KEY
     first = values[column, row]
-    hashed = mixed(first + space)
+    hashed = first + space
     for field in range(1, fields):
         column = keyspaces[space, 2 + field]
         if nulls[column, row] != 0:
             return NULL_KEY
-        hashed = mixed(hashed ^ values[column, row])
+        hashed = joined(hashed, values[column, row])
     mask = slot_table.shape[0] - 1
-    at = hashed & mask
+    at = place_of(hashed, slot_table.shape[0])
     while True:
         slot = slot_table[at]
         if slot == -1:
@@ -64,11 +68,11 @@ def slot_of(keyspaces: I64, slot_keys: I64, slot_table: I32, space: Int, values:
 def place_slot(keyspaces: I64, slot_keys: I64, slot_table: I32, slot: Int) -> None:
     """Enter an existing slot into the table."""
     space = slot_keys[slot, 0]
-    hashed = mixed(slot_keys[slot, 1] + space)
+    hashed = slot_keys[slot, 1] + space
     for field in range(1, keyspaces[space, 0]):
-        hashed = mixed(hashed ^ slot_keys[slot, 1 + field])
+        hashed = joined(hashed, slot_keys[slot, 1 + field])
     mask = slot_table.shape[0] - 1
-    at = hashed & mask
+    at = place_of(hashed, slot_table.shape[0])
     while slot_table[at] != -1:
         at = (at + 1) & mask
     slot_table[at] = slot
@@ -94,7 +98,7 @@ def cell_of(cell_keys: I64, cell_table: I64, slot: Int, plan: Int) -> Int:
     """The cell of a key and a plan, -1 when there is none."""
     wanted = slot * PLANS_MAX + plan
     mask = cell_table.shape[0] - 1
-    at = (mixed(slot) + plan) & mask
+    at = (place_of(slot, cell_keys.shape[0]) + plan) & mask
     while cell_keys[at] != wanted:
         if cell_keys[at] == -1:
             return np.int64(-1)
@@ -106,7 +110,7 @@ def cell_of(cell_keys: I64, cell_table: I64, slot: Int, plan: Int) -> Int:
 def place_cell(cell_keys: I64, cell_table: I64, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
     mask = cell_table.shape[0] - 1
-    at = (mixed(slot) + plan) & mask
+    at = (place_of(slot, cell_keys.shape[0]) + plan) & mask
     while cell_keys[at] != -1:
         at = (at + 1) & mask
     cell_keys[at] = slot * PLANS_MAX + plan

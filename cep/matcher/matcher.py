@@ -70,7 +70,7 @@ class Matcher:
         self._stack = np.zeros(STACK_MAX + 2, np.int64)
         self._fired = np.zeros(FIRED_MAX, np.int64)
         self._words = np.zeros(0, np.int64)
-        self._matches = np.zeros((256, c.HELD_WIDTH), np.int32)
+        self._matches = np.zeros((1024, c.HELD_WIDTH), np.int32)
         self._out = np.zeros((1024, c.OUT_WIDTH), np.int64)
         self._touched: tuple[I32, I32, I64] = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
@@ -150,7 +150,7 @@ class Matcher:
             state = self.state
             need = step(
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
-                tables.keyspaces, state.cells, state.chains, state.partials, state.starts, state.start_at, state.links,
+                tables.keyspaces, state.cells, state.chains, state.bounds, state.partials, state.starts, state.start_at, state.links,
                 state.events, state.registers, state.held, state.queue, state.queue_heads, state.slot_keys,
                 state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters, self._matches,
                 self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],

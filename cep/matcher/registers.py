@@ -4,7 +4,8 @@
     registers[row + 1]  uint64 mask of registers that have seen an event
     registers[row + 2 + r]  register r, stored as columns are
 
-Sums run in log order. count counts from 0; first and last take NULL as it comes, the others skip it.
+Sums run in log order. count counts from 0; first and last take NULL as it comes, the others skip it
+(and NaN, which is NULL to expressions).
 """
 
 from __future__ import annotations
@@ -69,6 +70,31 @@ def fast_holds(conditions: I64, values: I64, nulls: U8, row: Int, registers: I64
     return result
 
 
+@inlined
+def far_side(conditions: I64, registers: I64, base: Int, condition: Int) -> Int:
+    """What the field of a fast-form float64 condition is compared with; NaN when that is NULL."""
+    register = conditions[condition, C_REGISTER]
+    value = np.nan
+    if (registers[base] >> register) & 1 == 0:
+        value = registers.view(np.float64)[base + REGISTER_HEAD + register]
+        count = conditions[condition, C_COUNT]
+        if count >= 0:
+            value = value / registers[base + REGISTER_HEAD + count]
+        value = conditions.view(np.float64)[condition, C_FACTOR] * value
+    return value
+
+
+@inlined
+def out_of_bound(conditions: I64, values: I64, nulls: U8, row: Int, condition: Int, bound: Int) -> Int:
+    """Is the event's field on the wrong side of the bound, so that no partial behind it satisfies the condition?"""
+    field = conditions[condition, C_FIELD]
+    op = conditions[condition, C_OP]
+    value = values.view(np.float64)[field, row]
+    rises = op == OP_GT or op == OP_GE  # noqa: SIM109  a tuple costs a kernel more than two comparisons
+    wrong = value < bound if rises else value > bound
+    return wrong or nulls[field, row] != 0
+
+
 @compiled
 def update(updates: I64, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
     """Add event `row` to the registers of the step that took it: updates [lo, hi). O(hi - lo)."""
@@ -81,6 +107,8 @@ def update(updates: I64, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, reg
         at = base + REGISTER_HEAD + register
         bit = np.int64(1) << register
         missing = column >= 0 and nulls[column, row] != 0
+        if updates[place, U_FLOAT] != 0 and op < UPDATE_FIRST:
+            missing = missing or floats[column, row] != floats[column, row]
         seen = registers[base + 1] & bit != 0
         if op == UPDATE_COUNT:
             if not missing:

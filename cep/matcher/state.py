@@ -15,7 +15,7 @@ from cep.matcher import columns as c
 from cep.matcher.collect import collect, compact_cells
 from cep.matcher.keys import KEY_FIELDS_MAX, rebuild
 from cep.matcher.tables import Tables
-from events.columns import I32, I64
+from events.columns import F64, I32, I64
 from events.errors import LimitReached
 
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -71,6 +71,11 @@ class State:
     def start_at(self) -> I64:
         """int64[starts]: the instant of each start, inside its row."""
         return self.starts.view(np.int64)[:, c.START_AT]
+
+    @property
+    def bounds(self) -> F64:
+        """float64[chains]: the bound of each chain, inside its row."""
+        return self.chains.view(np.float64)[:, c.CHAIN_BOUND]
 
     @property
     def slot_keys(self) -> I64:
@@ -158,7 +163,9 @@ class State:
         used = (self.cells[:cells, c.L_START] != -1) | (self.cells[:cells, c.L_HELD] != -1)
         if 2 * int(used.sum()) > cells:
             return
-        compact_cells(self.cells, self.starts, self.slot_keys, self.slot_hot, self.counters, np.full(slots, -1, np.int32))
+        compact_cells(
+            self.cells, self.starts, self.slot_keys, self.slot_hot, self.counters, np.full(slots, -1, np.int32)
+        )
         self.rehash(tables)
 
     def rehash(self, tables: Tables) -> None:

@@ -31,8 +31,9 @@ from cep.matcher.lists import (
     new_start,
     without_empty_chains,
 )
-from cep.matcher.registers import fast_holds, program_holds, update
-from events.columns import I16, I32, I64, U8
+from cep.matcher.registers import OP_GE, OP_GT, far_side, fast_holds, out_of_bound, program_holds, update
+from cep.matcher.room import room_for
+from events.columns import F64, I16, I32, I64, U8
 from events.kernel import Int, compiled
 
 TAKE, IGNORE, KILL = range(3)
@@ -42,7 +43,7 @@ FIRED_MAX = 256
 @compiled
 def step(
     plans: I64, states: I64, edges: I64, conditions: I64, updates: I64, ops: I16, args: I64, keyspaces: I64,
-    cells: I32, chains: I32, partials: I32, starts: I32, start_at: I64, links: I32, events: I64, registers: I64,
+    cells: I32, chains: I32, bounds: F64, partials: I32, starts: I32, start_at: I64, links: I32, events: I64, registers: I64,
     held: I32, queue: I32, queue_heads: I64, slot_keys: I64, slot_hot: I64, slot_table: I32, cell_keys: I64,
     cell_table: I64, counters: I64, matches: I32, out: I64, stack: I64, fired: I64,
     values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
@@ -56,6 +57,7 @@ def step(
     rows = at_us.shape[0]
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
+    budget = np.int64(0)  # rows that every array is known to have room for
     known_row = np.int64(-1)  # (row, key space) whose slot is `known_slot`
     known_space = np.int64(-1)
     known_slot = np.int64(-1)
@@ -150,57 +152,37 @@ def step(
                 continue
 
             # room -----------------------------------------------------------------------------------------------------
-            moving = np.int64(0)
-            if live:
-                chain = np.int64(cells[cell, L_CHAIN])
+            moving = np.int64(cells[cell, L_COUNT]) if live else np.int64(0)
+            most = (moving + 1) * plans[plan, P_EDGES_MAX]
+            size = plans[plan, P_REGISTERS]
+            if most > budget:
+                moving = np.int64(0)
+                chain = np.int64(cells[cell, L_CHAIN]) if live else np.int64(-1)
                 while chain != -1:
                     state = chains[chain, H_STATE]
                     if states[state, S_ALL] != 0 or word & states[state, S_INTEREST] != 0:
                         moving += chains[chain, H_COUNT]
                     chain = np.int64(chains[chain, H_NEXT])
-                if moving == 0 and not start_possible:
-                    if touched:
-                        touch += 1
-                    continue
-            most = moving * plans[plan, P_EDGES_MAX] + (plans[plan, P_EDGES_MAX] if start_possible else 0)
-            size = plans[plan, P_REGISTERS]
-            need = DONE
-            if counters[LIVE_PARTIALS] + most > partials.shape[0]:
-                need = NEED_PARTIALS
-            elif counters[N_LINKS] + most > links.shape[0]:
-                need = NEED_LINKS
-            elif counters[N_OUT] + most + counters[LIVE_HELD] > out.shape[0]:
-                need = NEED_OUT
-            elif counters[LIVE_HELD] + most > held.shape[0]:
-                need = NEED_HELD
-            elif most > matches.shape[0]:
-                need = NEED_SCRATCH
-            elif size > 0 and counters[N_REGISTERS] + most * (size + REGISTER_HEAD) > registers.shape[0]:
-                need = NEED_REGISTERS
-                most = most * (size + REGISTER_HEAD)
-            elif counters[N_EVENTS] + 1 > events.shape[0]:
-                need = NEED_EVENTS
-            elif counters[LIVE_CHAINS] + plans[plan, P_STATES] > chains.shape[0]:
-                need = NEED_CHAINS
-                most = plans[plan, P_STATES]
-            elif start_possible:
-                if counters[LIVE_STARTS] + 1 > starts.shape[0]:
-                    need = NEED_STARTS
-                elif counters[N_CELLS] + 1 > cells.shape[0] or 2 * (counters[N_CELLS] + 1) > cell_table.shape[0]:
-                    need = NEED_CELLS
-                elif counters[N_SLOTS] + 1 > slot_hot.shape[0] or 2 * (counters[N_SLOTS] + 1) > slot_table.shape[0]:
-                    need = NEED_SLOTS
-                elif queue_heads[plan, QH_LENGTH] + 1 > queue_heads[plan, QH_CAPACITY]:
-                    compact(queue, queue_heads, starts, plan)
-                    if 2 * queue_heads[plan, QH_LENGTH] >= queue_heads[plan, QH_CAPACITY]:
-                        need = NEED_QUEUE
-                        most = plan
-            if need != DONE:
-                counters[NEED] = most
-                counters[RESUME_ROW] = row
-                counters[RESUME_TOUCH] = touch
-                counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
-                return need
+                most = (moving + 1) * plans[plan, P_EDGES_MAX]
+                need, budget = room_for(
+                    counters, cells, chains, partials, starts, links, events, registers, held, slot_hot, slot_table,
+                    cell_table, matches, out, most,
+                )  # fmt: skip
+                if need != DONE:
+                    counters[NEED] = most * (REGISTERS_MAX + REGISTER_HEAD) if need == NEED_REGISTERS else most
+                    counters[RESUME_ROW] = row
+                    counters[RESUME_TOUCH] = touch
+                    counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
+                    return need
+            if start_possible and queue_heads[plan, QH_LENGTH] + 1 > queue_heads[plan, QH_CAPACITY]:
+                compact(queue, queue_heads, starts, plan)
+                if 2 * queue_heads[plan, QH_LENGTH] >= queue_heads[plan, QH_CAPACITY]:
+                    counters[NEED] = plan
+                    counters[RESUME_ROW] = row
+                    counters[RESUME_TOUCH] = touch
+                    counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
+                    return NEED_QUEUE
+            budget -= most
 
             # partials of the key, state by state ----------------------------------------------------------------------
             count = np.int64(0)  # completed matches
@@ -213,6 +195,13 @@ def step(
                     chain = np.int64(chains[chain, H_NEXT])
                     continue
                 history = word & states[state, S_HIST]
+                bound = states[state, S_BOUND]
+                asked = word
+                if history != 0 and bound >= 0 and out_of_bound(
+                    conditions, values, nulls, row, bound, bounds[chain]
+                ):  # fmt: skip
+                    asked = word & ~history  # it holds for none of them
+                    history = np.int64(0)
                 fires = np.int64(-1)
                 onward = np.int64(0)
                 killed = False
@@ -220,7 +209,7 @@ def step(
                 partial = np.int64(chains[chain, H_FIRST])
                 while partial != -1:
                     after = np.int64(partials[partial, A_CHAIN_NEXT])
-                    seen = word
+                    seen = asked
                     if history != 0:
                         base = np.int64(partials[partial, A_REGISTERS])
                         bits = history
@@ -437,7 +426,16 @@ def step(
             while waiting != -1:
                 after = np.int64(partials[waiting, A_CHAIN_NEXT])
                 state = np.int64(partials[waiting, A_STATE])
-                join_chain(partials, chains, chain_of(chains, cells, counters, cell, state), waiting)
+                chain = chain_of(chains, cells, counters, cell, state)
+                condition = states[state, S_BOUND]
+                if condition >= 0:
+                    rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
+                    if chains[chain, H_COUNT] == 0:
+                        bounds[chain] = np.inf if rising else -np.inf
+                    side = far_side(conditions, registers, np.int64(partials[waiting, A_REGISTERS]), condition)
+                    if (rising and side < bounds[chain]) or (not rising and side > bounds[chain]):
+                        bounds[chain] = side
+                join_chain(partials, chains, chain, waiting)
                 if states[state, S_ALL] != 0:
                     is_hot = True
                 waiting = after

@@ -191,7 +191,7 @@ class _Laying:
         self.steps.extend(step.name for step in plan.steps)
         first_state = len(self.states)
         for state in plan.states:
-            self.state(state, first_state, first_step, updates, always, history, mode)
+            self.state(state, first_state, first_step, updates, always, history, mode, base)
         start = plan.states[0]
         takes = [edge for edge in start.edges if edge.action is Action.TAKE]
         any_bits = 0
@@ -229,8 +229,15 @@ class _Laying:
         return first_step + names.index(plan.pattern.skip_to) if plan.pattern.skip_to in names else -1
 
     def state(
-        self, state: State, first: int, first_step: int, updates: list[tuple[int, int]], always: int, history: int,
+        self,
+        state: State,
+        first: int,
+        first_step: int,
+        updates: list[tuple[int, int]],
+        always: int,
+        history: int,
         mode: Mode,
+        base: int,
     ) -> None:
         """Append a state and its edges."""
         lo = len(self.edges)
@@ -244,7 +251,11 @@ class _Laying:
         number = len(self.states) - first
         concerned = mode is not Mode.PAUSED and is_concerned_by_all(state.edges, number, always, history)
         self.scan = self.scan or (concerned and number > 0)
-        self.states.append([lo, len(self.edges), read & ~always, int(concerned), read & history, int(state.pending)])
+        reads = read & history
+        bound = base + reads.bit_length() - 1 if reads.bit_count() == 1 else -1
+        if bound >= 0 and not has_bound(self.conditions[bound]):
+            bound = -1
+        self.states.append([lo, len(self.edges), read & ~always, int(concerned), reads, int(state.pending), bound])
 
     def step_updates(self, plan: Plan, place: int, column_of: Callable[[str], int]) -> tuple[int, int]:
         """Append what taking an event of a step does to the registers; answers the range."""
@@ -252,7 +263,8 @@ class _Laying:
         for register, need in enumerate(plan.registers):
             if need.step == plan.steps[place].name:
                 column = column_of(need.field) if need.field is not None else -1
-                self.updates.append([update_op(need), register, column])
+                is_float = need.of is not None and need.of.kind is Kind.FLOAT64
+                self.updates.append([update_op(need), register, column, int(is_float)])
         return lo, len(self.updates)
 
     def condition(
@@ -412,6 +424,12 @@ def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int, history
     return not (len(fired) == 1 and fired[0].action is Action.IGNORE and fired[0].target == number)
 
 
+def has_bound(condition: list[int]) -> bool:
+    """Can a chain keep the bound beyond which a field must be for this condition? (One float64 comparison.)"""
+    ordered = (r.OP_LT, r.OP_LE, r.OP_GT, r.OP_GE)
+    return condition[c.C_FIELD] >= 0 and condition[c.C_FLOAT] == 1 and condition[c.C_OP] in ordered
+
+
 def update_op(need: History) -> int:
     """The register update of a primitive aggregate."""
     is_float = need.type.kind is Kind.FLOAT64
@@ -431,7 +449,7 @@ def average_of(history: History, registers: Sequence[History]) -> tuple[int, int
         if need.step == history.step and need.field == history.field:
             count = place if need.aggregate == "count" else count
             total = place if need.aggregate == "sum" else total
-    assert count >= 0 and total >= 0, "an average without its registers"
+    assert min(count, total) >= 0, "an average without its registers"
     return count, total
 
 

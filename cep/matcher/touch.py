@@ -27,6 +27,16 @@ G_COLUMN, G_FLOAT, G_LO, G_HI, G_LIST, G_IDLE_LO, G_IDLE_HI = range(7)
 
 
 @compiled
+def rest_holds(
+    predicates: I64, predicate: Int, ops: I16, args: I64, values: I64, nulls: U8, row: Int, stack: I64
+) -> bool:
+    """A predicate's program on event `row`; it reads no registers."""
+    lo = predicates[predicate, R_LO]
+    hi = predicates[predicate, R_HI]
+    return bool(run(ops, args, lo, hi, values, nulls, row, stack, np.int64(0), np.uint64(0), stack) == 1)
+
+
+@compiled
 def touch(
     predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
     always: I32, ops: I16, args: I64, stack: I64, words: I64, values: I64, nulls: U8, first: Int,
@@ -44,7 +54,6 @@ def touch(
     room = out_row.shape[0]
     plans = words.shape[0]
     written = 0
-    none = np.uint64(0)
     for row in range(first, rows):
         if written + 2 * plans > room:
             return row, written
@@ -84,10 +93,9 @@ def touch(
             at = ranges[group, G_LIST] + lo - ranges[group, G_LO]
             for place in range(lists[at], lists[at + 1]):
                 predicate = entries[place]
-                if predicates[predicate, R_LO] >= 0 and run(
-                    ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
-                    stack, 0, none, stack,
-                ) != 1:  # fmt: skip
+                if predicates[predicate, R_LO] >= 0 and not rest_holds(
+                    predicates, predicate, ops, args, values, nulls, row, stack
+                ):
                     continue
                 plan = predicates[predicate, R_PLAN]
                 if words[plan] == 0:
@@ -114,10 +122,9 @@ def touch(
             at = codes[group, G_LIST] + lo - codes[group, G_LO]
             for place in range(lists[at], lists[at + 1]):
                 predicate = entries[place]
-                if predicates[predicate, R_LO] >= 0 and run(
-                    ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
-                    stack, 0, none, stack,
-                ) != 1:  # fmt: skip
+                if predicates[predicate, R_LO] >= 0 and not rest_holds(
+                    predicates, predicate, ops, args, values, nulls, row, stack
+                ):
                     continue
                 plan = predicates[predicate, R_PLAN]
                 if words[plan] == 0:
@@ -127,10 +134,7 @@ def touch(
                 words[plan] |= predicates[predicate, R_BIT]
         for place in range(dense.shape[0]):
             predicate = dense[place]
-            if run(
-                ops, args, predicates[predicate, R_LO], predicates[predicate, R_HI], values, nulls, row,
-                stack, 0, none, stack,
-            ) == 1:  # fmt: skip
+            if rest_holds(predicates, predicate, ops, args, values, nulls, row, stack):
                 plan = predicates[predicate, R_PLAN]
                 if words[plan] == 0:
                     out_row[written] = row

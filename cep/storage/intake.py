@@ -3,8 +3,8 @@
     Progress + Slice ── take ──▶ Taken(rows, rejected, progress)
 
 The sequence of a lane is gapless and its epoch never goes back; where it is otherwise, taking stops *before* that
-record and the progress is `halted`. A record that no row can hold is rejected; if its sequence can be read it is counted
-all the same, so that a record of a later release is no gap.
+record and the progress is `halted`. A record that no row can hold is rejected; if its sequence can be read it is
+counted all the same, so that a record of a later release is no gap.
 """
 
 from __future__ import annotations

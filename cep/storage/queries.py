@@ -5,21 +5,24 @@ Each takes a connection whose transaction is the caller's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cep.alert import Alert, KeyValue
 from cep.storage.intake import Progress, Rejected
-from cep.storage.rows import alert_of, key_text
+from cep.storage.rows import AT_US_MAX, AT_US_MIN, alert_of, key_text
 from cep.storage.tables import Row, alerts, case_snoozes, case_state, sink_progress, sink_rejected
 from events.errors import Fenced, InvalidDocument, Problem
 
 PAGE_MAX = 1000
 """Alerts on one page."""
+
+CURSOR = re.compile(r"-?[0-9]{1,18}\.[0-9a-f]{32}")
 
 # --- Alerts -----------------------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class Page(NamedTuple):
 def insert_alerts(connection: Connection, rows: Sequence[Row]) -> None:
     """Writes rows (`rows.row_of`); those whose id is there already are left as they are."""
     if rows:
-        connection.execute(_insert_or_leave(connection, alerts), list(rows))
+        connection.execute(insert_or_leave(connection, alerts), list(rows))
 
 
 def read_alerts(
@@ -79,7 +82,9 @@ def read_alerts(
     limit = max(1, min(limit, PAGE_MAX))
     query = _filtered(_listing(), filters or Filters()).order_by(alerts.c.at.desc(), alerts.c.alert_id.desc())
     if cursor is not None:
-        query = query.where(tuple_(alerts.c.at, alerts.c.alert_id) < tuple_(*_place(cursor)))
+        at_us, alert_id = _place(cursor)
+        place = tuple_(literal(at_us, alerts.c.at.type), literal(alert_id))
+        query = query.where(tuple_(alerts.c.at, alerts.c.alert_id) < place)
     found = [_listed(row) for row in connection.execute(query.limit(limit + 1)).mappings()]
     if len(found) <= limit:
         return Page(found, None)
@@ -89,7 +94,7 @@ def read_alerts(
 
 def read_alert(connection: Connection, alert_id: str) -> Listed | None:
     """One alert by its id."""
-    row = connection.execute(_listing().where(alerts.c.alert_id == alert_id)).mappings().first()
+    row = connection.execute(_listing().where(alerts.c.alert_id == _plain(alert_id))).mappings().first()
     return None if row is None else _listed(row)
 
 
@@ -117,25 +122,33 @@ def _filtered(query: Select[Any], filters: Filters) -> Select[Any]:
         func.coalesce(case_state.c.status, "open"): filters.status,
         case_state.c.assignee: filters.assignee,
     }
-    query = query.where(*(column == value for column, value in equal.items() if value is not None))
+    query = query.where(*(column == _plain(value) for column, value in equal.items() if value is not None))
     if filters.severities is not None:
-        query = query.where(columns.severity.in_(filters.severities))
+        query = query.where(columns.severity.in_(map(_plain, filters.severities)))
     if filters.since_us is not None:
-        query = query.where(columns.at >= filters.since_us)
+        query = query.where(columns.at >= _within(filters.since_us))
     if filters.until_us is not None:
-        query = query.where(columns.at < filters.until_us)
+        query = query.where(columns.at < _within(filters.until_us))
     if filters.awake_us is not None:
-        query = query.where(or_(case_snoozes.c.until.is_(None), case_snoozes.c.until <= filters.awake_us))
+        query = query.where(or_(case_snoozes.c.until.is_(None), case_snoozes.c.until <= _within(filters.awake_us)))
     return query
+
+
+def _plain(value: Any) -> Any:
+    """What may be compared: no column holds U+0000, and Postgres refuses to be asked for it."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def _within(at_us: int) -> int:
+    return max(AT_US_MIN, min(at_us, AT_US_MAX))
 
 
 def _place(cursor: str) -> tuple[int, str]:
     at_us, _, alert_id = cursor.partition(".")
-    try:
-        return int(at_us), alert_id
-    except ValueError as error:
+    if not CURSOR.fullmatch(cursor) or not AT_US_MIN <= int(at_us) <= AT_US_MAX:
         problem = Problem("cursor", f"expected the next_cursor of a page, found {cursor[:64]!r}")
-        raise InvalidDocument("alerts", [problem]) from error
+        raise InvalidDocument("alerts", [problem])
+    return int(at_us), alert_id
 
 
 def _listed(row: RowMapping) -> Listed:
@@ -155,7 +168,7 @@ def _listed(row: RowMapping) -> Listed:
 def add_progress(connection: Connection, lines: Iterable[Progress]) -> None:
     """Lines of topics and partitions that have none yet; the others stay."""
     if rows := [asdict(line) for line in lines]:
-        connection.execute(_insert_or_leave(connection, sink_progress), rows)
+        connection.execute(insert_or_leave(connection, sink_progress), rows)
 
 
 def read_progress(connection: Connection, topic: str) -> dict[int, Progress]:
@@ -192,7 +205,7 @@ def insert_rejected(connection: Connection, rejected: Sequence[Rejected], at_us:
             {**each._asdict(), "reason": each.reason.replace("\x00", "\ufffd"), "rejected_at": at_us}
             for each in rejected
         ]
-        connection.execute(_insert_or_leave(connection, sink_rejected), rows)
+        connection.execute(insert_or_leave(connection, sink_rejected), rows)
 
 
 def read_rejected(connection: Connection, topic: str, limit: int = 100) -> list[Rejected]:
@@ -205,7 +218,7 @@ def read_rejected(connection: Connection, topic: str, limit: int = 100) -> list[
     ]
 
 
-def _insert_or_leave(connection: Connection, table: Table) -> Any:
+def insert_or_leave(connection: Connection, table: Table) -> Any:
     """INSERT … ON CONFLICT DO NOTHING, in the connection's dialect."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()

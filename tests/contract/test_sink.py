@@ -126,7 +126,9 @@ def kafka_writer(bootstrap: str, topic: str) -> Callable[[int, list[bytes]], Non
 
 
 def sqlite_writer(log: SqliteLog) -> Callable[[int, list[bytes]], None]:
-    query = "INSERT INTO output SELECT 'alerts', coalesce(max(offset) + 1, 0), x'', ? FROM output WHERE topic = 'alerts'"
+    query = (
+        "INSERT INTO output SELECT 'alerts', coalesce(max(offset) + 1, 0), x'', ? FROM output WHERE topic = 'alerts'"
+    )
 
     def write(lane: int, values: list[bytes]) -> None:
         log.run(lambda connection: connection.executemany(query, [(value,) for value in values]))
@@ -228,9 +230,8 @@ def test_a_value_that_the_database_refuses_keeps_no_other_from_its_row(world: Wo
 
 def refuse(engine: Engine) -> None:
     postgres = "ALTER TABLE alerts ADD CONSTRAINT narrow CHECK (pattern <> 'refused')"
-    sqlite = (
-        "CREATE TRIGGER narrow BEFORE INSERT ON alerts WHEN NEW.pattern = 'refused' BEGIN SELECT RAISE(ABORT, 'no'); END"
-    )
+    when = "BEFORE INSERT ON alerts WHEN NEW.pattern = 'refused'"
+    sqlite = f"CREATE TRIGGER narrow {when} BEGIN SELECT RAISE(ABORT, 'no'); END"
     with engine.begin() as connection:
         connection.execute(text(postgres if engine.dialect.name == "postgresql" else sqlite))
 
@@ -419,5 +420,3 @@ def await_rows(engine: Engine, count: int) -> None:
     while (found := counted(engine)) != count:
         assert time.monotonic() < until, f"{found} rows, expected {count}"
         time.sleep(0.05)
-
-

@@ -3,7 +3,7 @@
     buffer   {"card":"c1","at":17,"amount":2.50}\\0{"card":…}\\0…\\0\\0     records, a NUL behind each, 16 at the end
                         │
                         ▼
-    values   int64[c, n]     nulls   uint8[c, n]     at_us   int64[n]     ids   int64[n, 2] (number; or place and bytes)
+    values   int64[c, n]     nulls   uint8[c, n]     at_us   int64[n]     ids   int64[n, 2] (number; or from and to)
     good     uint8[n]: 0 where the kernel isn't sure
 
 The kernel never rejects and never guesses. What it isn't sure of — anything wrong, an escape in a text that is needed,
@@ -26,9 +26,9 @@ from numba import types
 from numba.extending import intrinsic as _intrinsic
 
 from events.columns import I64, U8, StringTable
-from events.kernel import compiled
+from events.kernel import compiled, inlined
 from events.schema import Field, Format
-from events.types import Kind
+from events.types import Kind, Type
 
 U64 = npt.NDArray[np.uint64]
 
@@ -552,7 +552,7 @@ def field_of(buffer: U8, at: int, size: int, plan: I64, names: U64, following: i
     return -1
 
 
-@compiled
+@inlined
 def record(
     buffer: U8, i: int, r: int, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64,
     ids: I64, misses: I64, counts: I64, table: U64,
@@ -602,7 +602,7 @@ def record(
                 if use == IS_ID:
                     if not 1 <= size <= 256:
                         return -1
-                    ids[r, 0], ids[r, 1] = at, size
+                    ids[r, 0], ids[r, 1] = at, at + size
                 if row >= 0:
                     place = place_of(buffer, at, size, table) if size <= TEXT_BYTES_MAX else -1
                     if place >= 0 and table[place, 1] != NONE:
@@ -757,9 +757,9 @@ class Scanner:
         if self._id_op is None:
             return None
         ids[~good] = 0
+        first, last = ids[:, 0].tolist(), ids[:, 1].tolist()
         if self._id_op == INTEGER:
-            return list(map(str, ids[:, 0].tolist()))
-        first, last = ids[:, 0].tolist(), ids.sum(axis=1).tolist()
+            return list(map(str, first))
         if buffer.isascii():
             text = buffer.decode("ascii")
             return [text[begin:end] for begin, end in zip(first, last, strict=True)]
@@ -835,3 +835,11 @@ class KnownTexts:
         if used + more <= TEXTS_MAX:
             move(old, self._table)
             self._used = used
+
+
+def warm() -> None:
+    """Runs every kernel once, so that no first event waits for its compilation."""
+    fields = (Field("at", Type(Kind.INSTANT)), Field("text", Type(Kind.STRING)))
+    record = b'{"at":"2026-01-01T00:00:00Z","text":"%d"}'
+    scanned = Scanner(fields, (0, 1), 2, "at", None, StringTable()).scan([record % number for number in range(1000)])
+    assert scanned.good.all()

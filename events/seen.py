@@ -37,16 +37,25 @@ class Seen:
         assert len(texts) == len(ats), "an event without id in a stream that names one"
         self._forget(bisect_left(self._ats, ats[0] - self.window_us, self._gone))
         again: list[int] = []
-        if self._numbers.keys().isdisjoint(texts) and len(set(texts)) == len(texts):
-            first = self._first + len(self._ids)
-            self._numbers.update(zip(texts, range(first, first + len(texts)), strict=True))
-            self._ids += texts
-            self._ats += ats
-        else:
+        if not self._all_new(texts, ats):
             again = self._admit_each(texts, ats)
         evicted = max(0, len(self._ids) - self.limit - self._gone)
         self._forget(self._gone + evicted)
         return again, evicted
+
+    def _all_new(self, texts: Sequence[str], ats: Sequence[int]) -> bool:
+        """Admits them if each is new, the common case; else changes nothing."""
+        if not self._numbers.keys().isdisjoint(texts):
+            return False
+        before, first = len(self._numbers), self._first + len(self._ids)
+        self._numbers.update(zip(texts, range(first, first + len(texts)), strict=True))
+        if len(self._numbers) < before + len(texts):  # one of them twice
+            for text in texts:
+                self._numbers.pop(text, None)
+            return False
+        self._ids += texts
+        self._ats += ats
+        return True
 
     def _admit_each(self, texts: Sequence[str], ats: Sequence[int]) -> list[int]:
         again = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -255,6 +256,105 @@ def check_shapes(decoded: Decoded, columns: int) -> None:
         assert array.flags.c_contiguous
 
 
+# --- the kernel and msgspec, compared ---------------------------------------------------------------------------------
+
+PIECES = [
+    *(sign.encode() for sign in '"\\{}[],:019-+.eE \n\t\0\x1f\x7fénZT'),
+    *(b"\xff", b"null", b"true", b"false", b"\\n", b"\\u00e9", b'\\"', b'""', b"{}", b"[]", b"00", b"1e5"),
+    *(b'"x":', b'"card":', b'"amount":1,', b',"ok":null', b"  "),
+]
+CHOICES: dict[str, list[object]] = {
+    "id": ["t1", "é", "x" * 50, "", 'a"b', "日本"],
+    "at": [0, 1_700_000_000_000, INSTANT_US_MIN // 1000, INSTANT_US_MAX // 1000, INSTANT_US_MAX // 1000 + 1, -5],
+    "card": [0, -1, 7, 2**63 - 1, -(2**63), 2**63, 10**18, 10**19],
+    "amount": [0, 1.5, -2.25, 12.345, 12.5, 9999999999.99, 1e10, 0.1],
+    "long": [1, 1.5, 123456789012345.678, -0.001, 999999999999999],
+    "risk": [0.0, -0.0, 1e22, 1e23, 1e-7, 5e-324, 0.1, 12345678901234567890, 3, 2**53 + 1, 0.30000000000000004],
+    "ok": [True, False],
+    "country": ["DE", "a" * 41, "b" * 40, "c" * 8, "d" * 9, "é", ""],
+    "seen": [
+        *("2024-02-29T12:00:00Z", "2023-02-29T12:00:00Z", "2024-01-02T03:04:05.123456+05:30", "1900-02-29T00:00:00Z"),
+        *("2024-01-02t03:04:05.1234567z", "2000-12-31 23:59:59-23:59", "0001-01-01T00:00:00+00:01", "2024-1-2T0:0:0Z"),
+    ],
+    "local": ["2024-01-02T03:04:05", "2024-12-31 23:59:59.5", "2024-01-02T03:04:05Z", "1969-12-31T23:59:59.999999"],
+    "seconds": [1_700_000_000, 1_700_000_000.5, 1_700_000_000.123456, 1_700_000_000.1234567, -1.5, 4503599627.370496],
+    "micros": [5, INSTANT_US_MAX],
+    "nanos": [-1, 1_704_164_645_123_456_789],
+    "other": [{"a": [1, {"b": []}], "c": {}}, [[[]]], 'text " \\ / \n é 𝄞', 1.5e-3, None, True, {"": ""}, "card"],
+}
+
+
+def any_record(rng: random.Random) -> bytes:
+    """A record that may be good, then perhaps damaged in a byte or a few."""
+    row = {name: rng.choice(choices) for name, choices in CHOICES.items() if rng.random() < 0.7}
+    row |= {name: GOOD[name] for name in GOOD if rng.random() < 0.7}
+    items = rng.sample(list(row.items()), len(row))
+    signs = rng.choice([(",", ":"), (", ", ": "), (" ,\n", "\t:\r")])
+    raw = json.dumps(dict(items), ensure_ascii=rng.random() < 0.5, separators=signs).encode()
+    for _ in range(rng.choice([0, 0, 1, 2])):
+        at = rng.randrange(len(raw) + 1)
+        raw = raw[:at] + rng.choice([b"", rng.choice(PIECES)]) + raw[at + rng.choice([0, 1, 3]) :]
+    return raw
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_the_kernel_takes_it_takes_as_msgspec_does(seed: int) -> None:
+    """Damaged records: the kernel may leave a good one, but takes no bad one and reads nothing else."""
+    rng, strings = random.Random(seed), StringTable()
+    decoder = Decoder(TX, layout_of(), strings)
+    taken = 0
+    for size in (1, 2, 50, 1000):
+        raw = [any_record(rng) for _ in range(size)]
+        assert decoder._scanner is not None
+        scanned, careful = decoder._scanner.scan(raw), decoder._careful.decode(raw)
+        place = {row: at for at, row in enumerate(careful.rows.tolist())}
+        for row in np.flatnonzero(scanned.good).tolist():
+            assert row in place, raw[row]
+            at = place[row]
+            assert scanned.values[:, row].tolist() == careful.values[:, at].tolist(), raw[row]
+            assert scanned.nulls[:, row].tolist() == careful.nulls[:, at].tolist(), raw[row]
+            assert scanned.at_us[row] == careful.event_at_us[at], raw[row]
+            assert scanned.ids is not None
+            assert careful.ids is not None
+            assert scanned.ids[row] == careful.ids[at], raw[row]
+        taken += int(scanned.good.sum())
+        strings.keep([code for code in strings.codes.values() if rng.random() < 0.5])
+    assert taken > 30
+
+
+def test_plain_records_are_taken_by_the_kernel() -> None:
+    """The fast way is the usual way; it would be slow, not wrong, if this failed."""
+    row = {**GOOD, "long": 1.5, "risk": 0.25, "ok": True, "country": "DÉ", "local": "2024-01-02T03:04:05.5", "nanos": 1}
+    row |= {"seen": "2024-01-02T03:04:05.123Z", "seconds": 1_700_000_000.25, "micros": None, "other": {"a": ['"', {}]}}
+    raw = [json.dumps(row, ensure_ascii=False, indent=indent).encode() for indent in (None, 2)]
+    decoder = Decoder(TX, layout_of(), StringTable())
+    assert decoder._scanner is not None
+    assert decoder._scanner.scan(raw).good.tolist() == [True, True]
+
+
+def test_streams_of_very_many_needed_fields_go_the_careful_way() -> None:
+    """The kernel keeps 64 bits of fields."""
+    names = [f"field_with_a_long_name_{number}" for number in range(100)]
+    for count in (63, 100):
+        stream = Stream("s", "s", (Field("at", INSTANT), *(Field(name, INT64) for name in names[:count])), "at")
+        row: dict[str, object] = {name: number for number, name in enumerate(names)}
+        decoded = decode({**row, "at": "2024-01-01T00:00:00Z"}, b"", names=names[:count], stream=stream)
+        assert decoded.values[:, 0].tolist() == list(range(count))
+        assert [item.row for item in decoded.rejected] == [1]
+
+
+def test_codes_are_found_again_after_recycling() -> None:
+    """The kernel remembers codes only as long as the string table does; thousands of texts, some of them long."""
+    strings = StringTable()
+    decoder = Decoder(TX, layout_of(("country",)), strings)
+    rng = random.Random(1)
+    for _ in range(5):
+        texts = [f"{rng.randrange(3000)}" * rng.choice([1, 3, 12]) for _ in range(3000)]
+        decoded = decoder.decode([json.dumps({**GOOD, "country": text}).encode() for text in texts])
+        assert [strings.text(code) for code in decoded.values[0].tolist()] == texts
+        strings.keep([code for code in strings.codes.values() if rng.random() < 0.5])
+
+
 # --- one bad record ---------------------------------------------------------------------------------------------------
 
 DEEP = b"[" * 300 + b"]" * 300
@@ -271,6 +371,8 @@ DEEP = b"[" * 300 + b"]" * 300
         (with_('"risk":-Infinity'), Reason.NOT_JSON, "$"),
         (with_('"x":01'), Reason.NOT_JSON, "$"),
         (with_('"x":"\t"'), Reason.NOT_JSON, "$"),
+        (with_('"x":"\0"'), Reason.NOT_JSON, "$"),
+        (json.dumps(GOOD).encode() + b"\0" + json.dumps(GOOD).encode(), Reason.NOT_JSON, "$"),
         (with_('"x":"\\ud800"'), Reason.NOT_JSON, "$"),
         (json.dumps(GOOD).encode() + b"}", Reason.NOT_JSON, "$"),
         (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), Reason.NOT_JSON, "$"),

@@ -48,6 +48,7 @@ ALERTS = [alert(number) for number in range(12)]
 def connection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection]:
     name = "postgres_url" if request.param == "postgres" else ""
     url = str(request.getfixturevalue(name)) if name else f"sqlite:///{tmp_path / 'tables.db'}"
+    downgrade(url, "base")  # the session's other tests may have left theirs
     upgrade(url)
     engine = open_database(url)
     with engine.begin() as found:

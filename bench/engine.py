@@ -1,0 +1,114 @@
+"""The engine alone: the five works from columns, and from JSON bytes through decoder and order."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bench.data import EPOCH_MS, Columns
+from bench.works import plans, stream
+from cep.automaton.plan import Plan
+from cep.matcher.matcher import Matcher
+from cep.pipeline import layout_of
+from events.columns import Batch, Layout, StringTable
+from events.decode import Decoder
+from events.order import NEVER_US, Arrived, Orderer, Source
+
+ROWS = 65_536
+"""Events of one batch from columns."""
+RECORDS = 2_048
+"""Records of one batch from JSON: what a lane takes."""
+PASSES = 5
+
+
+class NoRecords:
+    """Columns without records: no alert is written here."""
+
+    def event_id(self, row: int) -> str:
+        """Never asked for."""
+        raise AssertionError(row)
+
+    def payload(self, row: int) -> bytes:
+        """Never asked for."""
+        raise AssertionError(row)
+
+
+def batches(columns: Columns, layout: Layout, strings: StringTable) -> list[Batch]:
+    """The events as batches of ROWS: text as codes, as the decoder gives it."""
+    at_us = (columns["ts"] + EPOCH_MS).astype(np.int64) * 1000
+    found = {"amount": columns["amount"].view(np.int64), "event_time": at_us}
+    for field, column, text in (("card_id", "card", "card-{:05d}"), ("country", "country", "country-{}")):
+        codes = np.array([strings.code(text.format(value)) for value in range(int(columns[column].max()) + 1)])
+        found[field] = codes[columns[column]]
+    values = np.stack([found[column.name] for column in layout.columns])
+    made = []
+    for first in range(0, len(at_us), ROWS):
+        part = slice(first, first + ROWS)
+        times = at_us[part]
+        cut = np.ascontiguousarray(values[:, part])
+        nulls = np.zeros(cut.shape, np.uint8)
+        made.append(Batch(layout, np.zeros(len(times), np.int16), times, times, cut, nulls, NoRecords()))
+    return made
+
+
+def from_columns(work: str, columns: Columns, *, emit: str = "eager") -> tuple[int, float]:
+    """(matches, events per second), the median of PASSES passes after one that is not counted."""
+    compiled = plans(work, emit=emit)
+    strings = StringTable()
+    layout = layout_of((stream(),), compiled)
+    parts = batches(columns, layout, strings)
+
+    def once() -> int:
+        matcher = started(compiled, layout, strings)
+        return sum(len(matcher.process(part)) for part in parts)
+
+    return timed(once, len(columns["ts"]), PASSES)
+
+
+def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
+    """(matches, events per second) from records in memory: decode, order, match; one pass after a short one."""
+    compiled = plans(work)
+    source = stream()
+
+    def once(taken: Sequence[bytes] = records) -> int:
+        strings = StringTable()
+        layout = layout_of((source,), compiled)
+        matcher = started(compiled, layout, strings)
+        decoder = Decoder(source, layout, strings)
+        orderer = Orderer((source,), (Source("transactions", 0),), layout)
+        matches = 0
+        for first in range(0, len(taken), RECORDS):
+            raw = taken[first : first + RECORDS]
+            count = len(raw)
+            none = np.full(count, NEVER_US, np.int64)
+            offsets = np.arange(first, first + count, dtype=np.int64)
+            arrived = Arrived(
+                "transactions", np.zeros(count, np.int64), offsets, none, raw, decoder.decode(raw)
+            )
+            matches += len(matcher.process(orderer.push([arrived], 0).batch))
+        return matches
+
+    once(records[: 10 * RECORDS])
+    return timed(once, len(records), 1)
+
+
+def started(compiled: Sequence[Plan], layout: Layout, strings: StringTable) -> Matcher:
+    """A matcher that has seen nothing."""
+    matcher = Matcher()
+    matcher.use(compiled, layout, strings.code)
+    return matcher
+
+
+def timed(run: Callable[[], int], events: int, passes: int) -> tuple[int, float]:
+    """(what `run` answers, events per second in the median pass). With several passes a first one is not counted."""
+    if passes > 1:
+        run()
+    seconds, answer = [], 0
+    for _ in range(passes):
+        begin = time.perf_counter()
+        answer = run()
+        seconds.append(time.perf_counter() - begin)
+    return answer, events / statistics.median(seconds)

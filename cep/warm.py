@@ -1,0 +1,112 @@
+"""`python -m cep.warm`: compiles the matcher's kernels into Numba's cache, so that no first event waits for it.
+
+A child process runs patterns with every kind of step and condition over a few events: compiling leaves hundreds of
+megabytes behind, and the machine code is in the cache anyway. A mark in the cache folder, which is named after all
+kernel sources, makes the next call return at once.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from events.errors import ServiceUnavailable
+
+MARK = "warm"
+
+CHILD = "from cep.warm import run_all; run_all()"
+
+
+def is_warm() -> bool:
+    """Has every kernel of this release been compiled on this machine?"""
+    return (_folder() / MARK).exists()
+
+
+def warm() -> float:
+    """Compile what isn't compiled; answers the seconds it took, 0 if there was nothing to do.
+
+    Raises ServiceUnavailable with what the child process said if it failed.
+    """
+    if is_warm():
+        return 0.0
+    started = time.perf_counter()
+    root = Path(__file__).resolve().parent.parent
+    child = subprocess.run([sys.executable, "-c", CHILD], cwd=root, capture_output=True, text=True)
+    if child.returncode:
+        raise ServiceUnavailable(
+            f"compiling the kernels failed:\n{child.stderr.strip()[-2000:]}",
+            f"can {_folder()} be written? STAKEOUT_CACHE names another folder",
+        )
+    _folder().mkdir(parents=True, exist_ok=True)
+    (_folder() / MARK).touch()
+    return time.perf_counter() - started
+
+
+def _folder() -> Path:
+    from events.kernel import cache_folder
+
+    return cache_folder()
+
+
+FIELDS = "card=1 amount={amount} country={country} approved={approved} note={note}"
+
+STEPS = (
+    "  - {name: a, where: \"amount < 2 and country <> 'DE'\", times: {at_least: 2, at_most: 4}, greedy: true}\n"
+    "  - {name: b, contiguity: followed_by_any, where: \"amount > 5 * avg(a.amount) and country in ('FR', 'NL', 'ES')\"}\n",
+    "  - {name: a, where: \"amount > 1\"}\n"
+    "  - {name: n, contiguity: not_followed_by, where: \"country = 'XX'\"}\n"
+    "  - {name: b, contiguity: next, where: \"amount >= max(a.amount) or approved\", optional: true}\n"
+    "  - {name: c, contiguity: followed_by, where: \"amount <> a.amount and country <> a.country\"}\n",
+    "  - {name: a, where: \"approved\"}\n"
+    "  - {name: n, contiguity: not_followed_by, where: \"amount > 1000\"}\n",
+)  # fmt: skip
+
+OPTIONS = (
+    "skip: past_last_event",
+    "skip: no_skip\nemit: ordered\ntimeouts: true",
+    "skip: to_next",
+    "skip: {to_first: a}",
+    "skip: {to_last: a}",
+)
+
+
+def documents() -> list[str]:
+    """Patterns that between them make every kernel run."""
+    return [
+        f"name: warm-{skip}-{steps}\nstream: events\nkey: [card]\nwithin: 1m\n{option}\nsteps:\n{text}"
+        for skip, option in enumerate(OPTIONS)
+        for steps, text in enumerate(STEPS)
+    ]
+
+
+def run_all() -> None:
+    """Run every kernel once, in this process."""
+    from cep.testing import scene
+
+    countries, events = ("DE", "FR", "NL", "AT"), []
+    for number in range(24):
+        fields = FIELDS.format(
+            amount=f"{number % 7 * 1.5 + 0.25:.2f}",
+            country=countries[number % 4],
+            approved="true" if number % 2 else "false",
+            note=f"x{number}",
+        )
+        events.append(f"{fields} @{number * 4}s")
+    for document in documents():
+        played = scene(document, "\n".join(events))
+        state = played.state
+        state.matcher.state.collect_links()
+        state.matcher.state.compact_keys(state.matcher.tables)
+        for place in range(len(state.running)):
+            state.matcher.discard(place)
+
+
+if __name__ == "__main__":
+    try:
+        seconds = warm()
+    except ServiceUnavailable as error:
+        sys.exit(str(error))
+    if seconds:
+        sys.stderr.write(f"kernels compiled in {seconds:.0f} s\n")

@@ -64,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all without")
     parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--peers", action="store_true", help="kafka: Flink on the same topic too, which takes minutes")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
     unknown = set(parts) - set(PARTS)
@@ -74,7 +75,7 @@ def main() -> int:
     rows: list[Row] = []
     for part in parts:
         if part == "kafka":
-            rows += [show(row(*one)) for one in lane.rows(options.events)]
+            rows += [show(row(*one)) for one in lane.rows(options.events, peers=options.peers)]
         else:
             rows += engine_rows(part, options.events, known)
     OUT.mkdir(exist_ok=True)

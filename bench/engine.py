@@ -15,7 +15,7 @@ from cep.matcher.matcher import Matcher
 from cep.pipeline import layout_of
 from events.columns import Batch, Layout, StringTable
 from events.decode import Decoder
-from events.order import NEVER_US, Arrived, Orderer, Source
+from events.order import FOREVER_US, NEVER_US, Arrived, Orderer, Source
 
 ROWS = 65_536
 """Events of one batch from columns."""
@@ -63,7 +63,7 @@ def from_columns(work: str, columns: Columns, *, emit: str = "eager") -> tuple[i
 
     def once() -> int:
         matcher = started(compiled, layout, strings)
-        return sum(len(matcher.process(part)) for part in parts)
+        return sum(len(matcher.process(part)) for part in parts) + len(matcher.advance(FOREVER_US))
 
     return timed(once, len(columns["ts"]), PASSES)
 
@@ -89,7 +89,7 @@ def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
                 "transactions", np.zeros(count, np.int64), offsets, none, raw, decoder.decode(raw)
             )
             matches += len(matcher.process(orderer.push([arrived], 0).batch))
-        return matches
+        return matches + len(matcher.advance(FOREVER_US))
 
     once(records[: 10 * RECORDS])
     return timed(once, len(records), 1)

@@ -318,7 +318,8 @@ def _scaled(series: pl.Series, scale: int, precision: int) -> pl.Series:
         number = (series.cast(pl.Decimal(38, scale), strict=False) * 10**scale).cast(pl.Int64, strict=False)
     else:
         number = (series.cast(pl.Float64, strict=False) * 10**scale).round().cast(pl.Int64, strict=False)
-    return number.set((number.abs() >= 10**precision).fill_null(False), None)
+    too_long: pl.Series = (number.abs() >= 10**precision).fill_null(False)
+    return number.set(too_long, None)
 
 
 def _instants(series: pl.Series, field: Field, path: Path) -> pl.Series:
@@ -467,9 +468,7 @@ def _by_class(hit: Bools, fraud: Bools, history: History) -> dict[str, Share]:
     size = len(history.classes)
     wholes = np.bincount(history.by[fraud], minlength=size).tolist()
     parts = np.bincount(history.by[hit], minlength=size).tolist()
-    return {
-        name: Share(part, whole) for name, part, whole in zip(history.classes, parts, wholes, strict=True) if whole
-    }
+    return {name: Share(part, whole) for name, part, whole in zip(history.classes, parts, wholes, strict=True) if whole}
 
 
 def _entities(tallies: Sequence[Tally]) -> int:

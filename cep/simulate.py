@@ -45,7 +45,7 @@ class Payment(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A payment's place in a planted flow: number `step` (from 0) of `steps`; `pattern` is what should find the flow."""
+    """A payment's place in a planted flow: number `step` (from 0) of `steps`; `pattern` should find the flow."""
 
     flow: int
     pattern: str
@@ -109,7 +109,9 @@ def simulate(
             next_flow_s += chance.uniform(0.5, 1.5) * flow_every_s
         due = [heapq.heappop(flows) for _ in range(len(flows)) if flows and flows[0][0] <= now_s]
         for at_s, _, step, planted, card, move in due:
-            yield Simulated(_stolen(chance, f"t{number:09d}-{planted.flow}-{step}", card, at_s, start_us, move), planted)
+            yield Simulated(
+                _stolen(chance, f"t{number:09d}-{planted.flow}-{step}", card, at_s, start_us, move), planted
+            )
         yield Simulated(_ordinary(chance, f"t{number:09d}", _card(chance, cards), now_s, start_us), None)
 
 
@@ -215,7 +217,9 @@ def _finds_limit(chance: random.Random, home: str, careful: bool) -> list[Move]:
 
 def _is_machine(chance: random.Random, home: str, careful: bool) -> list[Move]:
     """Many purchases at once; a careful one knows the limit."""
-    return [Move(chance.uniform(0.5, 4), chance.uniform(15, 90)) for _ in range(7 if careful else chance.randint(9, 14))]
+    return [
+        Move(chance.uniform(0.5, 4), chance.uniform(15, 90)) for _ in range(7 if careful else chance.randint(9, 14))
+    ]
 
 
 def _is_declined(chance: random.Random, home: str, careful: bool) -> list[Move]:
@@ -225,9 +229,9 @@ def _is_declined(chance: random.Random, home: str, careful: bool) -> list[Move]:
 
 
 THIEVES: dict[str, Thief] = {
+    "small-then-big": _tries_once,
     "card-testing": _tests_card,
     "country-change": _copies_card,
-    "small-then-big": _tries_once,
     "velocity-burst": _is_machine,
     "rising-amounts": _finds_limit,
     "declined-then-approved": _is_declined,

@@ -13,8 +13,8 @@
 A match maps each step to the numbers of its events, as one counts them in the text: from 1. One event a line:
 
     fields    name=value; text with spaces in quotes; a field that is left out is null
-    @time     since the beginning, as @90s or @1h30m, or an instant as @2026-01-01T12:00:00Z; without one the event comes
-              a second after the line before. Times never go back: the text is the order
+    @time     since the beginning, as @90s or @1h30m, or an instant as @2026-01-01T12:00:00Z; without one the event
+              comes a second after the line before. Times never go back: the text is the order
     stream:   in front, where a pattern reads several: `logins: card_id=7 @5s`
     #         a comment, to the end of the line
 

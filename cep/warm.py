@@ -53,15 +53,21 @@ def _folder() -> Path:
 FIELDS = "card=1 amount={amount} country={country} approved={approved} note={note}"
 
 STEPS = (
-    "  - {name: a, where: \"amount < 2 and country <> 'DE'\", times: {at_least: 2, at_most: 4}, greedy: true}\n"
-    "  - {name: b, contiguity: followed_by_any, where: \"amount > 5 * avg(a.amount) and country in ('FR', 'NL', 'ES')\"}\n",
-    "  - {name: a, where: \"amount > 1\"}\n"
-    "  - {name: n, contiguity: not_followed_by, where: \"country = 'XX'\"}\n"
-    "  - {name: b, contiguity: next, where: \"amount >= max(a.amount) or approved\", optional: true}\n"
-    "  - {name: c, contiguity: followed_by, where: \"amount <> a.amount and country <> a.country\"}\n",
-    "  - {name: a, where: \"approved\"}\n"
-    "  - {name: n, contiguity: not_followed_by, where: \"amount > 1000\"}\n",
-)  # fmt: skip
+    """
+  - {name: a, where: "amount < 2 and country <> 'DE'", times: {at_least: 2, at_most: 4}, greedy: true}
+  - {name: b, contiguity: followed_by_any, where: "amount > 5 * avg(a.amount) and country in ('FR', 'NL', 'ES')"}
+""",
+    """
+  - {name: a, where: "amount > 1"}
+  - {name: n, contiguity: not_followed_by, where: "country = 'XX'"}
+  - {name: b, contiguity: next, where: "amount >= max(a.amount) or approved", optional: true}
+  - {name: c, contiguity: followed_by, where: "amount <> a.amount and country <> a.country"}
+""",
+    """
+  - {name: a, where: "approved"}
+  - {name: n, contiguity: not_followed_by, where: "amount > 1000"}
+""",
+)
 
 OPTIONS = (
     "skip: past_last_event",
@@ -75,7 +81,7 @@ OPTIONS = (
 def documents() -> list[str]:
     """Patterns that between them make every kernel run."""
     return [
-        f"name: warm-{skip}-{steps}\nstream: events\nkey: [card]\nwithin: 1m\n{option}\nsteps:\n{text}"
+        f"name: warm-{skip}-{steps}\nstream: events\nkey: [card]\nwithin: 1m\n{option}\nsteps:{text}"
         for skip, option in enumerate(OPTIONS)
         for steps, text in enumerate(STEPS)
     ]

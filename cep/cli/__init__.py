@@ -1,0 +1,29 @@
+"""The command `stakeout`: what it says and understands is in `arguments`, what it does in the files beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from events.errors import StakeoutError
+
+EXIT_ERROR = 2
+"""Something in what was asked is wrong; standard error says what, where, what was found and what to do."""
+
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; answers the exit code."""
+    from cep.cli.arguments import run
+
+    try:
+        return run(arguments)
+    except StakeoutError as error:
+        sys.stderr.write(f"stakeout: {error}\n")
+        return EXIT_ERROR
+    except BrokenPipeError:
+        sys.stderr.close()  # else the interpreter complains once more at its end
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED

@@ -1,8 +1,8 @@
 """The files and folders that people name: streams and patterns, read with every problem of every file at once.
 
-    examples/                      a folder of patterns finds its streams beside it, so that
-      streams/transactions.yaml        stakeout backtest examples/patterns/ …
-      patterns/card-testing.yaml   needs no more than that
+examples/                      a folder of patterns finds its streams beside it, so that
+  streams/transactions.yaml        stakeout backtest examples/patterns/ …
+  patterns/card-testing.yaml   needs no more than that
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def text_of(path: Path, what: str) -> str:
 
 
 def files_in(path: Path, what: str) -> list[Path]:
-    """The file itself, or the documents right inside a folder, sorted. Raises ServiceUnavailable where there is none."""
+    """The file itself, or the documents right in a folder, sorted. Raises ServiceUnavailable where there is none."""
     if not path.is_dir():
         text_of(path, what)
         return [path]

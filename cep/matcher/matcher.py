@@ -71,7 +71,8 @@ class Matcher:
         self._fired = np.zeros(FIRED_MAX, np.int64)
         self._words = np.zeros(0, np.int64)
         self._matches = np.zeros((1024, c.HELD_WIDTH), np.int32)
-        self._out = np.zeros((1024, c.OUT_WIDTH), np.int64)
+        self._out = np.zeros((16_384, c.OUT_WIDTH), np.int64)
+        self._awake = np.zeros(0, np.uint8)
         self._touched: tuple[I32, I32, I64] = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
     def use(
@@ -138,12 +139,13 @@ class Matcher:
         tables = self.tables
         room = max(len(batch) - first, 4096) + 4 * len(self.plans)
         if len(self._touched[0]) < room:
+            self._awake = np.zeros(room, np.uint8)
             self._touched = (np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int64))
         touch_row, touch_plan, touch_word = self._touched
         until, touches = touch(
             tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
             tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
-            batch.values, batch.nulls, first, touch_row, touch_plan, touch_word,
+            self._awake[: len(batch)], batch.values, batch.nulls, first, touch_row, touch_plan, touch_word,
         )  # fmt: skip
         self.state.counters[c.RESUME_ROW] = first
         while True:
@@ -213,7 +215,7 @@ class Matcher:
             sequences=sequences,
             at=at,
         )
-        if 2 * state.counters[c.N_LINKS] > len(state.links) or 2 * state.counters[c.N_EVENTS] > len(state.events):
+        if 4 * state.counters[c.N_LINKS] > 3 * len(state.links) or 4 * state.counters[c.N_EVENTS] > 3 * len(state.events):
             state.collect_links()
         state.compact_keys(self.tables)
         return matches

@@ -10,7 +10,7 @@ from events.kernel import Int, compiled
 @compiled
 def room_for(
     counters: I64, cells: I32, chains: I32, partials: I32, starts: I32, links: I32, events: I64, registers: I64,
-    held: I32, slot_hot: I64, slot_table: I32, cell_table: I64, matches: I32, out: I64, most: Int,
+    held: I32, slot_hot: I64, slot_table: I32, cell_table: I64, out: I64, widest: Int, most: Int,
 ) -> tuple[Int, Int]:  # fmt: skip
     """(DONE, rows that all arrays have room for) when that is `most` or more, else (the array that is short, 0).
 
@@ -28,7 +28,7 @@ def room_for(
     if room < most:
         return NEED_EVENTS, 0
     least = min(least, room)
-    room = (registers.shape[0] - counters[N_REGISTERS]) // (REGISTERS_MAX + REGISTER_HEAD)
+    room = (registers.shape[0] - counters[N_REGISTERS]) // widest
     if room < most:
         return NEED_REGISTERS, 0
     least = min(least, room)
@@ -40,9 +40,6 @@ def room_for(
     if room < most:
         return NEED_HELD, 0
     least = min(least, room)
-    if matches.shape[0] < most:
-        return NEED_SCRATCH, 0
-    least = min(least, matches.shape[0])
     room = chains.shape[0] - counters[LIVE_CHAINS]
     if room < most:
         return NEED_CHAINS, 0

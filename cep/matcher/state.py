@@ -55,9 +55,9 @@ class State:
             chains=aligned((rows, c.CHAIN_WIDTH), np.int32),
             partials=aligned((rows, c.PARTIAL_WIDTH), np.int32),
             starts=aligned((rows, c.START_WIDTH), np.int32, -1),
-            links=aligned((rows, c.LINK_WIDTH), np.int32),
-            events=aligned((rows, c.EVENT_WIDTH), np.int64),
-            registers=aligned((rows,), np.int64),
+            links=aligned((8 * rows, c.LINK_WIDTH), np.int32),
+            events=aligned((8 * rows, c.EVENT_WIDTH), np.int64),
+            registers=aligned((4 * rows,), np.int64),
             held=aligned((rows, c.HELD_WIDTH), np.int32),
             queue=aligned((0, c.QUEUE_WIDTH), np.int32),
             queue_heads=aligned((0, c.QUEUE_HEAD_WIDTH), np.int64),
@@ -201,12 +201,12 @@ class State:
         self.queue = queue
 
     def collect_or_grow(self, need: int, more: int) -> None:
-        """Free the links and events that no partial reaches; grow when that leaves less than half."""
+        """Free the links and events that no partial reaches; grow when more than a quarter is left."""
         self.collect_links()
         links, events = int(self.counters[c.N_LINKS]), int(self.counters[c.N_EVENTS])
-        if 2 * (links + (more if need == c.NEED_LINKS else 0)) > len(self.links):
+        if 4 * (links + (more if need == c.NEED_LINKS else 0)) > len(self.links):
             self.links = longer(self.links, more)
-        if 2 * (events + (more if need == c.NEED_EVENTS else 0)) > len(self.events):
+        if 4 * (events + (more if need == c.NEED_EVENTS else 0)) > len(self.events):
             self.events = longer(self.events, more)
 
     def collect_links(self) -> I32:

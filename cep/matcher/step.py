@@ -57,6 +57,9 @@ def step(
     rows = at_us.shape[0]
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
+    widest = np.int64(REGISTER_HEAD)
+    for number in range(plans.shape[0]):
+        widest = max(widest, plans[number, P_REGISTERS] + REGISTER_HEAD)
     budget = np.int64(0)  # rows that every array is known to have room for
     known_row = np.int64(-1)  # (row, key space) whose slot is `known_slot`
     known_space = np.int64(-1)
@@ -155,7 +158,7 @@ def step(
             moving = np.int64(cells[cell, L_COUNT]) if live else np.int64(0)
             most = (moving + 1) * plans[plan, P_EDGES_MAX]
             size = plans[plan, P_REGISTERS]
-            if most > budget:
+            if most > budget or most > matches.shape[0]:
                 moving = np.int64(0)
                 chain = np.int64(cells[cell, L_CHAIN]) if live else np.int64(-1)
                 while chain != -1:
@@ -166,17 +169,19 @@ def step(
                 most = (moving + 1) * plans[plan, P_EDGES_MAX]
                 need, budget = room_for(
                     counters, cells, chains, partials, starts, links, events, registers, held, slot_hot, slot_table,
-                    cell_table, matches, out, most,
+                    cell_table, out, widest, most,
                 )  # fmt: skip
+                if need == DONE and most > matches.shape[0]:
+                    need = NEED_SCRATCH
                 if need != DONE:
-                    counters[NEED] = most * (REGISTERS_MAX + REGISTER_HEAD) if need == NEED_REGISTERS else most
+                    counters[NEED] = most * widest if need == NEED_REGISTERS else most
                     counters[RESUME_ROW] = row
                     counters[RESUME_TOUCH] = touch
                     counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
                     return need
             if start_possible and queue_heads[plan, QH_LENGTH] + 1 > queue_heads[plan, QH_CAPACITY]:
                 compact(queue, queue_heads, starts, plan)
-                if 2 * queue_heads[plan, QH_LENGTH] >= queue_heads[plan, QH_CAPACITY]:
+                if 4 * queue_heads[plan, QH_LENGTH] >= queue_heads[plan, QH_CAPACITY]:
                     counters[NEED] = plan
                     counters[RESUME_ROW] = row
                     counters[RESUME_TOUCH] = touch

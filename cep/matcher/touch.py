@@ -37,24 +37,54 @@ def rest_holds(
 
 
 @compiled
+def wake(ranges: I64, values: I64, nulls: U8, awake: U8) -> None:
+    """awake[i] = 1 where some field lies outside its idle interval; column by column, so that it vectorises."""
+    floats = values.view(np.float64)
+    ranges_float = ranges.view(np.float64)
+    awake[:] = 0
+    for group in range(ranges.shape[0]):
+        column = ranges[group, G_COLUMN]
+        missing = nulls[column]
+        if ranges[group, G_FLOAT] != 0:
+            low = ranges_float[group, G_IDLE_LO]
+            high = ranges_float[group, G_IDLE_HI]
+            reals = floats[column]
+            for row in range(awake.shape[0]):
+                awake[row] |= np.uint8((reals[row] < low) | (reals[row] >= high)) & (missing[row] ^ np.uint8(1))
+        else:
+            least = ranges[group, G_IDLE_LO]
+            most = ranges[group, G_IDLE_HI]
+            wholes = values[column]
+            for row in range(awake.shape[0]):
+                awake[row] |= np.uint8((wholes[row] < least) | (wholes[row] >= most)) & (missing[row] ^ np.uint8(1))
+
+
+@compiled
 def touch(
     predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
-    always: I32, ops: I16, args: I64, stack: I64, words: I64, values: I64, nulls: U8, first: Int,
+    always: I32, ops: I16, args: I64, stack: I64, words: I64, awake: U8,
+    values: I64, nulls: U8, first: Int,
     out_row: I32, out_plan: I32, out_word: I64,
 ) -> tuple[Int, Int]:  # fmt: skip
     """Bits of rows from `first` on. Answers (rows done, entries written); stops early when `out_*` might be full.
 
     lists[k], lists[k + 1]: the entries (predicate numbers) of list k; words: int64[plans] scratch, all 0
     always: plans that every event may start
+    awake:  uint8[rows] scratch
     """
     rows = values.shape[1]
+    sparse = always.shape[0] == 0 and codes.shape[0] == 0 and dense.shape[0] == 0
     floats = values.view(np.float64)
     bounds_float = bounds.view(np.float64)
     ranges_float = ranges.view(np.float64)
     room = out_row.shape[0]
     plans = words.shape[0]
     written = 0
+    if sparse:
+        wake(ranges, values, nulls, awake)
     for row in range(first, rows):
+        if sparse and awake[row] == 0:
+            continue
         if written + 2 * plans > room:
             return row, written
         begin = written

@@ -19,14 +19,13 @@ from events.decode import (
     CHUNK,
     DEPTH_MAX,
     EVENT_ID_MAX,
-    INSTANT_US_MAX,
-    INSTANT_US_MIN,
     Decoded,
     Decoder,
     RawRecords,
     Reason,
 )
 from events.errors import LimitReached
+from events.scan import INSTANT_US_MAX, INSTANT_US_MIN
 from events.schema import Field, Format, Stream, Validate
 from events.types import BOOL, FLOAT64, INSTANT, INT64, STRING, Kind, Type
 

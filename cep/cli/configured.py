@@ -1,0 +1,75 @@
+"""Settings as a command gets them, and how it answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from cep.cli.documents import files_in, load_streams, stream_paths
+from cep.log.protocol import ControlLog
+from cep.settings import Settings, load
+from events.schema import Stream
+
+OF_MEASUREMENTS = "STAKEOUT_DATA"
+"""Names the folder of public data sets that measurements read; no setting."""
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """From --settings and the environment."""
+    environ = {name: value for name, value in os.environ.items() if name != OF_MEASUREMENTS}
+    return load(Path(options.settings) if options.settings else None, environ)
+
+
+def streams_of(options: argparse.Namespace, settings: Settings, near: Sequence[Path] = ()) -> dict[str, Stream]:
+    """The declared streams by name."""
+    paths = stream_paths(options.streams, settings.streams, near)
+    return {stream.name: stream for stream in load_streams(paths)}
+
+
+def with_streams(options: argparse.Namespace, settings: Settings) -> Settings:
+    """Settings that name the files of the streams, wherever those were found."""
+    paths = stream_paths(options.streams, settings.streams, ())
+    return msgspec.structs.replace(
+        settings, streams=tuple(str(file) for path in paths for file in files_in(path, "stream"))
+    )
+
+
+@contextmanager
+def control_log(settings: Settings) -> Iterator[ControlLog]:
+    """Where patterns are made live: Kafka if one is named, else the embedded log."""
+    if settings.kafka.bootstrap:
+        from cep.log.kafka import KafkaControl
+
+        kafka = KafkaControl(settings.kafka, settings.app)
+        try:
+            yield kafka
+        finally:
+            kafka.close()
+        return
+    from cep.log.sqlite import SqliteControl, SqliteLog
+
+    log = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
+    control = SqliteControl(log)
+    try:
+        yield control
+    finally:
+        control.close()
+        log.close()
+
+
+def say(text: str) -> None:
+    """A line for a person."""
+    sys.stdout.write(f"{text}\n")
+
+
+def say_json(value: object) -> None:
+    """A value for a program: one line, flushed, so that a pipe has it at once."""
+    sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,8 +1,8 @@
 """`python -m bench [PART …]`: ours and the peers side by side in one run, to bench/out/results.json.
 
-    columns   the five works from columns in memory, against Flink CEP
-    json      the five works from JSON bytes, against Flink CEP
-    kafka     a topic drained exactly-once, the delay of an alert
+columns   the five works from columns in memory, against Flink CEP
+json      the five works from JSON bytes, against Flink CEP
+kafka     a topic drained exactly-once, the delay of an alert
 """
 
 from __future__ import annotations

@@ -85,9 +85,7 @@ def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
             count = len(raw)
             none = np.full(count, NEVER_US, np.int64)
             offsets = np.arange(first, first + count, dtype=np.int64)
-            arrived = Arrived(
-                "transactions", np.zeros(count, np.int64), offsets, none, raw, decoder.decode(raw)
-            )
+            arrived = Arrived("transactions", np.zeros(count, np.int64), offsets, none, raw, decoder.decode(raw))
             matches += len(matcher.process(orderer.push([arrived], 0).batch))
         return matches + len(matcher.advance(FOREVER_US))
 

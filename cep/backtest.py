@@ -318,8 +318,8 @@ def _scaled(series: pl.Series, scale: int, precision: int) -> pl.Series:
         number = (series.cast(pl.Decimal(38, scale), strict=False) * 10**scale).cast(pl.Int64, strict=False)
     else:
         number = (series.cast(pl.Float64, strict=False) * 10**scale).round().cast(pl.Int64, strict=False)
-    too_long: pl.Series = (number.abs() >= 10**precision).fill_null(False)
-    return number.set(too_long, None)
+    fitting: pl.Series = number.set((number.abs() >= 10**precision).fill_null(False), None)
+    return fitting
 
 
 def _instants(series: pl.Series, field: Field, path: Path) -> pl.Series:

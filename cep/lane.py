@@ -137,13 +137,13 @@ class Lane:
             self._begin()
         else:
             yield from self._replay()
-        self._source.seek(self._positions)
         self._go_live()
 
     def _begin(self) -> None:
         """A new journal: its first record holds nothing but where the lane begins to read."""
         partitions = self._source.begin() if self._settings.start == "earliest" else self._source.end()
         self._take_up(partitions)
+        self._source.seek(partitions)
         self._write()
 
     def _replay(self) -> Iterator[None]:

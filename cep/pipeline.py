@@ -15,10 +15,9 @@ import numpy as np
 
 from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canonical
 from cep.automaton.plan import Plan, compile_pattern
-from cep.control import Activate, Change, Pause, PatternVersion, Resume, Retire
+from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.document import read_pattern
 from cep.language.message import render_message
-from cep.language.pattern import Pattern
 from cep.matcher import columns as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode

@@ -22,7 +22,8 @@ from types import FrameType
 
 from cep.lane import Flow, Lane, Machine, Stages
 from cep.log.files import FileSource
-from cep.log.kafka import KafkaCommit, KafkaControl, KafkaSource
+from cep.log.kafka import KafkaControl, KafkaSource
+from cep.log.kafka_commit import KafkaCommit
 from cep.log.kafka_group import Group
 from cep.log.kafka_topics import check_topics
 from cep.log.protocol import Failpoint, Source, no_failpoint

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 ABOUT = "Sequence patterns over transaction streams: fraud alerts as they happen, exactly once."
 
@@ -83,8 +83,8 @@ def run(arguments: Sequence[str] | None) -> int:
     return int(getattr(import_module(module), name)(options))
 
 
-Commands = _SubParsersAction[ArgumentParser]
-"""What `add_subparsers` answers; argparse has no other name for it."""
+if TYPE_CHECKING:  # what `add_subparsers` answers; it has no other name, and no parameter when it runs
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _command(commands: Commands, name: str, run: str, what: str, more: str = "") -> argparse.ArgumentParser:

@@ -1,19 +1,16 @@
-"""Kafka: source, commit and control log of a lane. Who owns which lane is kafka_group.py, topics are kafka_topics.py.
+"""Kafka as what a lane reads: its source topics and the control topic. What it writes is kafka_commit.py.
 
-    source topics ──▶ KafkaSource     partitions p with p mod L = lane; poll, then drain
-    journal, alerts, … ◀── KafkaCommit     one transaction, `transactional.id` = <app>-lane-<i>
-    control topic ◀──▶ KafkaControl   one partition, read by every lane
+    source topics ──▶ KafkaSource      partitions p with p mod L = lane; poll, then drain
+    control topic ◀──▶ KafkaControl    one partition, read by every lane
 
 Offsets of a lane live in its journal, not in a consumer group. Kafka numbers transaction markers too, so offsets have
-holes. The client speaks the older transaction protocol, in which a delayed request may land in a later transaction:
-after anything but plain success the commit takes a new producer, whose fresh epoch shuts such a request out.
+holes. Who owns which lane is kafka_group.py; names and making of topics are kafka_topics.py.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import compress, count, pairwise
 from operator import itemgetter, ne, or_
@@ -36,34 +33,21 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from cep.log.kafka_topics import Topics, client_settings, translated
 from cep.log.protocol import (
     Drained,
-    Failpoint,
-    JournalRecord,
-    Outputs,
     Partition,
     Positions,
     Record,
     Slice,
-    decode_journal,
-    encode_journal,
-    no_failpoint,
 )
 from cep.settings import Kafka
 from events.columns import I64
-from events.errors import Fenced, IntegrityViolation, LimitReached, ServiceUnavailable
+from events.errors import IntegrityViolation, ServiceUnavailable
 from events.order import NEVER_US
-
-ATTEMPTS = 3
-"""The commit that fails for the third time in a row stops the lane."""
 
 CONFIRM_SECONDS = 1.0
 """For so long the brokers' answer to where a partition ends is believed."""
 
 AHEAD_MAX = 20_000
 """Records of one partition kept in a replay while another's are awaited; then it is paused."""
-
-JOURNAL_TAIL = 64
-"""Offsets looked at first for the last journal record: markers and aborted records may stand behind it."""
-
 
 ELECTING = frozenset(
     {
@@ -82,7 +66,7 @@ class KafkaSlice:
 
     def __init__(self, partition: Partition, messages: Sequence[Message]) -> None:
         self.partition = partition
-        self.next_offset = _offset(messages[-1]) + 1
+        self.next_offset = offset_of(messages[-1]) + 1
         self.values: list[bytes | None] = list(map(Message.value, messages))
         self._messages = messages
 
@@ -91,10 +75,10 @@ class KafkaSlice:
 
     @cached_property
     def _offsets(self) -> I64:
-        first, count = _offset(self._messages[0]), len(self._messages)
+        first, count = offset_of(self._messages[0]), len(self._messages)
         if self.next_offset - first == count:  # no holes
             return np.arange(first, self.next_offset, dtype=np.int64)
-        return np.fromiter(map(_offset, self._messages), np.int64, count)
+        return np.fromiter(map(offset_of, self._messages), np.int64, count)
 
     def offsets(self) -> I64:
         """See Slice."""
@@ -111,7 +95,7 @@ class KafkaSlice:
         message = self._messages[row]
         stamp_ms = message.timestamp()[1]
         stamp_us = NEVER_US if stamp_ms < 0 else stamp_ms * 1000
-        return Record(self.partition, _offset(message), stamp_us, message.key(), message.value())
+        return Record(self.partition, offset_of(message), stamp_us, message.key(), message.value())
 
 
 class KafkaSource:
@@ -123,7 +107,7 @@ class KafkaSource:
         self._settings, self._lane, self._lanes = settings, lane, lanes
         self._topics = tuple(sorted(topics))
         self._admin = AdminClient(client_settings(settings))
-        self._consumer = Consumer(_reader_settings(settings, f"{app}-lane-{lane}-source"))
+        self._consumer = Consumer(reader_settings(settings, f"{app}-lane-{lane}-source"))
         self._next: Positions = {}  # behind the last record that was taken
         self._pending: dict[Partition, list[Message]] = {}  # fetched in a replay, beyond what was asked for
         self._paused: set[Partition] = set()
@@ -145,11 +129,11 @@ class KafkaSource:
 
     def begin(self) -> Positions:
         """See Source."""
-        return _offsets_at(self._admin, self.partitions(), "earliest", self._timeout_s)
+        return offsets_at(self._admin, self.partitions(), "earliest", self._timeout_s)
 
     def end(self) -> Positions:
         """See Source."""
-        return _offsets_at(self._admin, self.partitions(), "latest", self._timeout_s)
+        return offsets_at(self._admin, self.partitions(), "latest", self._timeout_s)
 
     def identities(self) -> Mapping[str, str]:
         """See Source: the topics' ids."""
@@ -209,7 +193,7 @@ class KafkaSource:
 
     def _asked_ends(self) -> Positions:
         try:
-            return _offsets_at(self._admin, tuple(self._ended), "latest", CONFIRM_SECONDS)
+            return offsets_at(self._admin, tuple(self._ended), "latest", CONFIRM_SECONDS)
         except ServiceUnavailable:
             return {}
 
@@ -233,13 +217,13 @@ class KafkaSource:
         error = event.error()
         assert error is not None
         if error.code() == KafkaError._PARTITION_EOF:
-            self._ended[Partition(*_place(event))] = _offset(event)
+            self._ended[Partition(*_place(event))] = offset_of(event)
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise IntegrityViolation(
                 f"source {event.topic()}/{event.partition()}: {error.str()}",
                 "the source was trimmed or recreated: keep it longer, or name another application id to begin anew",
             )
-        elif error.fatal() or not _mends(error):
+        elif error.fatal() or not mends(error):
             raise ServiceUnavailable(f"source {event.topic()}: {error.str()}", "see the brokers' log")
 
     def _take_pending(self, records_max: int) -> dict[Partition, list[Message]]:
@@ -264,15 +248,15 @@ class KafkaSource:
     def _up_to(self, partition: Partition, stop: int) -> KafkaSlice:
         """The records below an offset that ended a batch: one stands right before it."""
         until = monotonic() + self._timeout_s
-        while not (pending := self._pending[partition]) or _offset(pending[-1]) < stop - 1:
+        while not (pending := self._pending[partition]) or offset_of(pending[-1]) < stop - 1:
             if partition in self._ended:
                 raise self._lost(partition, stop)
             if self._more_pending(partition):
                 until = monotonic() + self._timeout_s
             elif monotonic() > until:
                 raise ServiceUnavailable(f"source {partition.topic}/{partition.partition}: no records for a replay")
-        cut = bisect_left(pending, stop, key=_offset)
-        if cut == 0 or _offset(pending[cut - 1]) != stop - 1:
+        cut = bisect_left(pending, stop, key=offset_of)
+        if cut == 0 or offset_of(pending[cut - 1]) != stop - 1:
             raise self._lost(partition, stop)
         taken = KafkaSlice(partition, pending[:cut])
         self._pending[partition] = pending[cut:]
@@ -303,234 +287,6 @@ class KafkaSource:
             self._paused = set()
 
 
-class KafkaCommit:
-    """Outputs and journal record in one Kafka transaction."""
-
-    def __init__(
-        self,
-        settings: Kafka,
-        app: str,
-        lane: int,
-        *,
-        still_mine: Callable[[], None],
-        pulse: Callable[[], None],
-        failpoint: Failpoint = no_failpoint,
-    ) -> None:
-        """`still_mine` asks the group's coordinator and raises Fenced; `pulse` is called while a commit takes long."""
-        self._settings, self._app, self._lane = settings, app, lane
-        self._topics = Topics(app)
-        self._still_mine, self._pulse, self._failpoint = still_mine, pulse, failpoint
-        self._producer: Producer | None = None
-        self._last: bytes | None = None
-        self._begin = self._end = 0
-        self._epoch = 0
-        self._troubled = False
-
-    def claim(self) -> JournalRecord | None:
-        """See Commit."""
-        self._renew()
-        self._last = self._read_last()
-        last = None if self._last is None else decode_journal(self._last)
-        self._epoch = 1 if last is None else last.epoch + 1
-        self._failpoint("claimed")
-        return last
-
-    def epoch(self) -> int:
-        """See Commit."""
-        return self._epoch
-
-    def journal(self) -> Iterator[JournalRecord]:
-        """See Commit."""
-        if self._last is None:
-            return
-        for data in self._read_journal(self._begin, self._end):
-            yield decode_journal(data)
-
-    def check(self) -> None:
-        """See Commit."""
-        self._still_mine()
-
-    def commit(self, outputs: Outputs, record: JournalRecord) -> None:
-        """See Commit."""
-        data = encode_journal(record)
-        self._check_sizes(outputs, data)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._transact(outputs, data)
-                break
-            except KafkaException as error:
-                if self._landed(error, data, attempt):
-                    break
-        self._last = data
-        self._failpoint("committed")
-        if self._troubled:  # a request may still be under way: the next transaction must not meet it
-            self._still_mine()
-            self._renew()
-            self._expect(data)
-
-    def close(self) -> None:
-        """See Commit. A transaction that is open is aborted by the next owner."""
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
-
-    def _check_sizes(self, outputs: Outputs, data: bytes) -> None:
-        limit = self._settings.message_bytes_max
-        longest = max(
-            (len(key) + len(value) for records in outputs.records.values() for key, value in records), default=0
-        )
-        if max(longest, len(data)) > limit:
-            raise LimitReached(
-                f"lane {self._lane}: a record of {max(longest, len(data))} bytes, the limit is {limit}",
-                "raise kafka.message_bytes_max and max.message.bytes of the topics",
-            )
-
-    def _transact(self, outputs: Outputs, data: bytes) -> None:
-        """One transaction, begun, filled and committed. Raises KafkaException for whatever the client reports."""
-        producer = self._producer
-        assert producer is not None, "claim comes first"
-        producer.poll(0)  # hears what went wrong while nothing was under way: no reason for a new producer
-        self._troubled = False
-        producer.begin_transaction()
-        self._failpoint("begun")
-        for name, records in outputs.records.items():
-            topic = self._topics.output(name)
-            for key, value in records:
-                self._produce(producer, topic, key, value)
-        self._produce(producer, self._topics.journal, None, data)
-        self._flush(producer)
-        self._failpoint("produced")
-        self._finish(producer)
-
-    def _produce(self, producer: Producer, topic: str, key: bytes | None, value: bytes) -> None:
-        while True:
-            try:
-                producer.produce(topic, value, key, partition=self._lane)
-                return
-            except BufferError:
-                self._flush(producer)
-
-    def _flush(self, producer: Producer) -> None:
-        until = monotonic() + self._patience_s
-        while producer.flush(self._slice_s):
-            if monotonic() > until:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "outputs are not taken"))
-            self._pulse()
-
-    def _finish(self, producer: Producer) -> None:
-        """Commits; the client says "timed out, call again" while the brokers don't answer."""
-        until = monotonic() + self._patience_s
-        while True:
-            try:
-                producer.commit_transaction(self._slice_s)
-                return
-            except KafkaException as error:
-                if _error(error).code() != KafkaError._TIMED_OUT or monotonic() > until:
-                    raise
-                self._troubled = True
-                self._pulse()
-
-    def _landed(self, error: KafkaException, data: bytes, attempt: int) -> bool:
-        """After an error: did the transaction commit all the same? False: it didn't, send the same again.
-
-        Raises Fenced unless the coordinator says that the lane is ours and the journal ends where we know it.
-        """
-        reason = _error(error)
-        if _is_fenced(reason):
-            raise Fenced(f"lane {self._lane} of {self._app}: {reason.str()}") from error
-        self._still_mine()
-        if attempt == ATTEMPTS:
-            raise ServiceUnavailable(
-                f"lane {self._lane} of {self._app}: {ATTEMPTS} commits in a row failed, last: {reason.str()}",
-                "see the brokers' log; a restart goes on where the journal ends",
-            ) from error
-        self._renew()
-        found = self._read_last()
-        if found == data:
-            return True
-        if found != self._last:
-            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine") from error
-        return False
-
-    def _expect(self, data: bytes) -> None:
-        if self._read_last() != data:
-            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine")
-
-    def _renew(self) -> None:
-        """A producer with a fresh epoch. What the one before had open is settled by the brokers before it begins."""
-        self.close()
-        self._troubled = False
-        with translated(f"lane {self._lane} of {self._app}"):
-            producer = Producer(
-                _writer_settings(self._settings, self._topics.transactional_id(self._lane), self._note_error)
-            )
-            self._initialise(producer)
-        self._producer = producer
-
-    def _initialise(self, producer: Producer) -> None:
-        until = monotonic() + self._patience_s
-        while True:
-            try:
-                producer.init_transactions(self._slice_s)
-                return
-            except KafkaException as error:
-                if _is_fenced(_error(error)):
-                    raise Fenced(f"lane {self._lane} of {self._app}: {_error(error).str()}") from error
-                if not _error(error).retriable() or monotonic() > until:
-                    raise
-                self._pulse()
-
-    def _note_error(self, error: KafkaError) -> None:
-        """The client met trouble on the wire: the producer is not used for another transaction."""
-        self._troubled = True
-
-    def _read_last(self) -> bytes | None:
-        """The last committed journal record. The last offset is a marker's, so it is looked for from behind."""
-        place = Partition(self._topics.journal, self._lane)
-        admin = AdminClient(client_settings(self._settings))
-        timeout_s = self._settings.call_timeout_ms / 1000
-        self._begin = _offsets_at(admin, [place], "earliest", timeout_s)[place]
-        self._end = _offsets_at(admin, [place], "latest", timeout_s)[place]
-        reach = JOURNAL_TAIL
-        while True:
-            start = max(self._begin, self._end - reach)
-            found = list(self._read_journal(start, self._end))
-            if found or start == self._begin:
-                return found[-1] if found else None
-            reach *= 16
-
-    def _read_journal(self, start: int, end: int) -> Iterator[bytes]:
-        """Committed records of the lane's journal partition from `start` to the stable end."""
-        if start >= end:
-            return
-        place = TopicPartition(self._topics.journal, self._lane, start)
-        with (
-            translated(place.topic),
-            closing(Consumer(_reader_settings(self._settings, f"{self._app}-journal"))) as reader,
-        ):
-            reader.assign([place])
-            until = monotonic() + self._settings.call_timeout_ms / 1000
-            while monotonic() < until:
-                for message in reader.consume(1000, 0.05):
-                    if (error := message.error()) is None:
-                        until = monotonic() + self._settings.call_timeout_ms / 1000
-                        yield message.value() or b""
-                    elif error.code() == KafkaError._PARTITION_EOF and _offset(message) >= end:
-                        return
-                    elif not _mends(error):
-                        raise KafkaException(error)
-                self._pulse()
-            raise ServiceUnavailable(f"{place.topic}/{place.partition}: can't be read to its end at {end}")
-
-    @property
-    def _patience_s(self) -> float:
-        return self._settings.transaction_timeout_ms / 1000
-
-    @property
-    def _slice_s(self) -> float:
-        return min(0.5, self._patience_s)
-
-
 class KafkaControl:
     """The control topic."""
 
@@ -538,7 +294,7 @@ class KafkaControl:
         self._settings = settings
         self._place = Partition(Topics(app).control, 0)
         self._admin = AdminClient(client_settings(settings))
-        self._consumer = Consumer(_reader_settings(settings, f"{app}-control"))
+        self._consumer = Consumer(reader_settings(settings, f"{app}-control"))
         self._position = -1
 
     def append(self, value: bytes) -> int:
@@ -553,7 +309,7 @@ class KafkaControl:
             reason = delivered[0][0].str() if delivered and delivered[0][0] else "no answer"
             producer.purge()
             raise ServiceUnavailable(f"{self._place.topic}: {reason}", "read the log before writing the change again")
-        return _offset(delivered[0][1]) + 1
+        return offset_of(delivered[0][1]) + 1
 
     def read(self, start: int, stop: int | None = None) -> list[tuple[int, bytes]]:
         """See ControlLog."""
@@ -571,7 +327,7 @@ class KafkaControl:
     def end(self) -> int:
         """See ControlLog."""
         timeout_s = self._settings.call_timeout_ms / 1000
-        return _offsets_at(self._admin, [self._place], "latest", timeout_s)[self._place]
+        return offsets_at(self._admin, [self._place], "latest", timeout_s)[self._place]
 
     def close(self) -> None:
         """See ControlLog."""
@@ -582,19 +338,19 @@ class KafkaControl:
         for message in self._consumer.consume(records_max, wait_s):
             error = message.error()
             if error is None:
-                found.append((_offset(message), message.value() or b""))
-                self._position = _offset(message) + 1
+                found.append((offset_of(message), message.value() or b""))
+                self._position = offset_of(message) + 1
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 raise IntegrityViolation(
                     f"{self._place.topic}: record {self._position} is gone",
                     "the control topic is never trimmed: restore it",
                 )
-            elif error.code() != KafkaError._PARTITION_EOF and not _mends(error):
+            elif error.code() != KafkaError._PARTITION_EOF and not mends(error):
                 raise ServiceUnavailable(f"{self._place.topic}: {error.str()}")
         return found
 
 
-def _reader_settings(settings: Kafka, group: str) -> dict[str, Any]:
+def reader_settings(settings: Kafka, group: str) -> dict[str, Any]:
     """A consumer that is told where to read. The group's name is needed by the client; nothing is stored in it."""
     return {
         **client_settings(settings),
@@ -612,20 +368,7 @@ def _reader_settings(settings: Kafka, group: str) -> dict[str, Any]:
     }
 
 
-def _writer_settings(settings: Kafka, transactional_id: str, note: Callable[[KafkaError], None]) -> dict[str, Any]:
-    return {
-        **client_settings(settings),
-        "transactional.id": transactional_id,
-        "transaction.timeout.ms": settings.transaction_timeout_ms,
-        "acks": "all",
-        "linger.ms": 0,
-        "compression.type": "lz4",
-        "message.max.bytes": settings.message_bytes_max + 4096,
-        "error_cb": note,
-    }
-
-
-def _offsets_at(
+def offsets_at(
     admin: AdminClient, partitions: Sequence[Partition], where: Literal["earliest", "latest"], timeout_s: float
 ) -> Positions:
     """Asks the brokers, for what a reader of committed records may see; again while leaders are being elected."""
@@ -637,7 +380,7 @@ def _offsets_at(
             try:
                 return _listed(admin, partitions, where, timeout_s)
             except KafkaException as error:
-                if _error(error).code() not in ELECTING or monotonic() > until:
+                if error_of(error).code() not in ELECTING or monotonic() > until:
                     raise
                 sleep(ELECTING_SECONDS)
 
@@ -655,7 +398,8 @@ def _listed(
     return {Partition(place.topic, place.partition): future.result().offset for place, future in asked.items()}
 
 
-def _offset(message: Message) -> int:
+def offset_of(message: Message) -> int:
+    """Of a message that was read."""
     found = message.offset()
     assert found is not None
     return found
@@ -680,17 +424,14 @@ def _place(message: Message) -> tuple[str, int]:
     return topic, partition
 
 
-def _error(error: KafkaException) -> KafkaError:
+def error_of(error: KafkaException) -> KafkaError:
+    """What the client reported."""
     found = error.args[0]
     assert isinstance(found, KafkaError)
     return found
 
 
-def _is_fenced(error: KafkaError) -> bool:
-    return error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
-
-
-def _mends(error: KafkaError) -> bool:
+def mends(error: KafkaError) -> bool:
     """The client goes on trying by itself."""
     return error.retriable() or error.code() in (
         KafkaError._TRANSPORT,

@@ -215,7 +215,9 @@ class Matcher:
             sequences=sequences,
             at=at,
         )
-        if 4 * state.counters[c.N_LINKS] > 3 * len(state.links) or 4 * state.counters[c.N_EVENTS] > 3 * len(state.events):
+        if 4 * state.counters[c.N_LINKS] > 3 * len(state.links) or 4 * state.counters[c.N_EVENTS] > 3 * len(
+            state.events
+        ):
             state.collect_links()
         state.compact_keys(self.tables)
         return matches

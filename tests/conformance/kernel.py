@@ -15,7 +15,7 @@ from cep.matcher.matcher import NEVER_US, Matcher, Matches
 from cep.matcher.state import State
 from events.columns import Batch, Column, Layout, StringTable
 from events.errors import InvalidDocument
-from events.types import INT64, STRING
+from events.types import INT64
 from tests.conformance.cases import FIELDS
 from tests.reference import Event, Match
 
@@ -51,10 +51,10 @@ def batch_of(events: Sequence[tuple[int, Event]], strings: StringTable) -> Batch
     return Batch(LAYOUT, np.zeros(len(events), np.int16), at_us, at_us, values, nulls, NoRecords())
 
 
-def start_matcher(pattern: Pattern, strings: StringTable) -> Matcher:
-    """A matcher with one plan that reports time-outs."""
+def start_matcher(pattern: Pattern, strings: StringTable, jumps: bool = True) -> Matcher:
+    """A matcher with one plan that reports time-outs. The cases were run with one watermark, at the end of the input."""
     keyed = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=True)
-    matcher = Matcher(jumps=True)  # the cases were run with one watermark, at the end of the input
+    matcher = Matcher(jumps)
     matcher.use([compile_pattern(keyed)], LAYOUT, strings.code)
     return matcher
 

@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cep.control import Activate, PatternVersion, Pause, read, write
-from cep.log.kafka import KafkaCommit, KafkaControl
+from cep.log.kafka import KafkaControl
+from cep.log.kafka_commit import KafkaCommit
 from cep.log.kafka_topics import Topics, check_topics, create_topics
 from cep.log.protocol import (
     ALERTS,

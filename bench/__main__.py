@@ -51,6 +51,11 @@ def engine_rows(part: str, events: int, known: dict[str, float]) -> list[Row]:
     return rows
 
 
+def kafka_rows(options: argparse.Namespace) -> list[Row]:
+    """The drains and the delay, each shown as it comes. Raises LaneError."""
+    return [show(row(*one)) for one in lane.rows(options.events, peers=options.peers)]
+
+
 def show(one: Row) -> Row:
     """Print a line as it comes."""
     peer = f"{one['peer']:>14,.1f}" if one["peer"] else f"{'-':>14}"
@@ -70,17 +75,22 @@ def main() -> int:
     unknown = set(parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    if "kafka" in parts:
+        try:
+            lane.address()
+        except lane.LaneError as error:
+            parser.error(str(error))
     print(f"{'name':<26}{'ours':>16}{'peer':>14}{'ratio':>10}  unit      note")
     known: dict[str, float] = {}
     rows: list[Row] = []
-    for part in parts:
-        if part == "kafka":
-            rows += [show(row(*one)) for one in lane.rows(options.events, peers=options.peers)]
-        else:
-            rows += engine_rows(part, options.events, known)
+    try:
+        for part in parts:
+            rows += kafka_rows(options) if part == "kafka" else engine_rows(part, options.events, known)
+    except lane.LaneError as error:
+        print(f"kafka: {error}", file=sys.stderr)
     OUT.mkdir(exist_ok=True)
     (OUT / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    return 0 if {one["name"].partition("/")[0] for one in rows} == set(parts) else 1
 
 
 if __name__ == "__main__":

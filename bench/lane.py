@@ -114,6 +114,7 @@ class Drained:
     start_up_s: float = 0.0
     first_s: float = 0.0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     first_records: int = 0
     records: int = 0
     batches: int = 0
@@ -131,7 +132,8 @@ class Drained:
         refused = "".join(f", {self.sequences[name]} {name}" for name in OUTPUT_TOPICS[1:] if self.sequences.get(name))
         return (
             f"{self.commits} commits, {self.records / max(self.batches, 1):.0f} records a batch{refused}; "
-            f"first commit after {self.first_s:.2f} s, then {after:,.0f}/s; start-up {self.start_up_s:.1f} s left out"
+            f"first commit after {self.first_s:.2f} s, then {after:,.0f}/s; {self.cpu_s:.1f} s of CPU in the worker; "
+            f"start-up {self.start_up_s:.1f} s left out; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
         )
 
 
@@ -140,7 +142,7 @@ def drain(kafka: Kafka, topic: str, work: str, ends: Mapping[int, int]) -> Drain
     with application(kafka, topic, WORKS[work]) as app, worker(kafka, app, topic) as process:
         started_s = time.time()
         live_s = process.await_live()
-        drained = Drained(live_s, live_s - started_s)
+        drained, cpu_s = Drained(live_s, live_s - started_s), process.cpu_s()
         place, positions = TopicPartition(Topics(app).journal, 0, 0), dict.fromkeys(ends, 0)
         with closing(Consumer(reader_settings(kafka))) as reader:
             reader.assign([place])
@@ -152,6 +154,7 @@ def drain(kafka: Kafka, topic: str, work: str, ends: Mapping[int, int]) -> Drain
                     _follow(decode_journal(value), positions, drained)
                 elif time.monotonic() > until or process.ended():
                     raise LaneError(f"the worker did not drain {topic}: it came to {positions}\n{process.tail()}")
+        drained.cpu_s = process.cpu_s() - cpu_s
     if drained.sequences.get(DEAD_LETTERS):
         raise LaneError(f"{drained.sequences[DEAD_LETTERS]} records of {topic} became dead letters")
     return drained
@@ -241,35 +244,50 @@ class Load:
 
 
 class Sent(NamedTuple):
-    """What the producer reached."""
+    """What the producer reached: events a second, and how late it was at worst."""
 
     rate: float
     worst_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """delays_ms: of each alert once the worker is warm. due: alerts; cores: that the worker kept busy."""
+
+    sent: Sent
+    delays_ms: list[float]
+    due: int
+    cores: float
+
+
 def delays(kafka: Kafka, rate: int = RATE) -> list[Row]:
     """Median and 99th percentile of produce() → alert visible."""
-    sent, delays_ms, due = delay(kafka, rate)
-    p50, p99, p999 = (float(np.percentile(delays_ms, share)) for share in (50, 99, 99.9))
+    found = delay(kafka, rate)
+    p50, p99, p999 = (float(np.percentile(found.delays_ms, share)) for share in (50, 99, 99.9))
     note = (
-        f"p99.9 {p999:.1f}, most {max(delays_ms):.1f}; {len(delays_ms)} alerts of {due} due; {sent.rate:,.0f} events/s "
-        f"reached (worst lag of the producer {sent.worst_ms:.0f} ms), {sent.rate / ALERT_EVERY:.0f} alerts/s; first "
-        f"{WARM_SECONDS} s left out"
+        f"p99.9 {p999:.1f}, most {max(found.delays_ms):.1f}; {len(found.delays_ms)} alerts of {found.due} due; "
+        f"{found.sent.rate:,.0f} events/s and {found.sent.rate / ALERT_EVERY:.0f} alerts/s reached, the producer late "
+        f"by {found.sent.worst_ms:.0f} ms at worst; {found.cores:.2f} cores in the worker; first {WARM_SECONDS} s left "
+        f"out; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     return [("kafka/delay_p50", p50, None, "ms", note), ("kafka/delay_p99", p99, None, "ms", note)]
 
 
-def delay(kafka: Kafka, rate: int = RATE) -> tuple[Sent, list[float], int]:
-    """What the producer reached, the delay of each alert in ms once the worker is warm, and how many were due."""
+def delay(kafka: Kafka, rate: int = RATE) -> Delayed:
+    """One run. Raises LaneError if not one alert came."""
     topic = f"bench-{uuid.uuid4().hex[:8]}"
     with application(kafka, topic, WORKS["small_big"], makes=topic) as app, worker(kafka, app, topic) as process:
         process.await_live()
         load = Load(kafka.bootstrap, topic, Topics(app).output(ALERTS), rate)
-        consumer, producer = _role("consume", load), _role("produce", load)
-        sent = Sent(*json.loads(_answer(producer, load, process)))
-        seen: list[list[int]] = json.loads(_answer(consumer, load, process))
+        cpu_s, consumer, producer = process.cpu_s(), _role("consume", load), _role("produce", load)
+        sent = Sent(*json.loads(_answer("producer", producer, load, process)))
+        cores = (process.cpu_s() - cpu_s) / load.seconds
+        seen: list[list[int]] = json.loads(_answer("consumer", consumer, load, process))
     first = rate * WARM_SECONDS
-    return sent, [ns / 1e6 for number, ns in seen if number >= first], load.due - first // ALERT_EVERY
+    delays_ms = [ns / 1e6 for number, ns in seen if number >= first]
+    if not delays_ms:
+        raise LaneError(f"no alert of {load.due} came; is the worker too slow for {rate} events/s?")
+    return Delayed(sent, delays_ms, load.due - first // ALERT_EVERY, cores)
 
 
 def _role(name: str, load: Load) -> subprocess.Popen[str]:
@@ -277,7 +295,7 @@ def _role(name: str, load: Load) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def _answer(role: subprocess.Popen[str], load: Load, process: Process) -> str:
+def _answer(what: str, role: subprocess.Popen[str], load: Load, process: Process) -> str:
     try:
         answer, _ = role.communicate(timeout=load.seconds + PATIENCE_S)
     except subprocess.TimeoutExpired:
@@ -285,7 +303,7 @@ def _answer(role: subprocess.Popen[str], load: Load, process: Process) -> str:
     finally:
         role.kill()
     if not answer:
-        raise LaneError(f"{' '.join(role.args[2:4])} gave no answer; the worker says:\n{process.tail()}")  # type: ignore[index]  # a list, as given
+        raise LaneError(f"{what}: no answer; the worker says:\n{process.tail()}")
     return answer
 
 
@@ -382,6 +400,13 @@ class Process:
     def ended(self) -> bool:
         """Has it, by itself?"""
         return self.popen.poll() is not None
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU so far, the client's threads included; a busy machine doesn't change them. 0: not Linux."""
+        with suppress(OSError):
+            words = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(") ")[2].split()
+            return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
 
     def tail(self) -> str:
         """The end of its log."""

@@ -38,6 +38,56 @@ from events.kernel import Int, compiled
 
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
+MOVED = -2
+"""A chain that has moved as a whole has the state MOVED - target until every chain of its cell was stepped."""
+
+
+@compiled
+def settle(
+    states: I64, conditions: I64, registers: I64, cells: I32, chains: I32, bounds: F64, partials: I32, cell: Int
+) -> bool:
+    """Give moved chains their new state; two of one state become one. Does any event concern one of them?
+
+    O(chains squared), and O(partials) where the new state keeps a bound.
+    """
+    hot = False
+    chain = cells[cell, L_CHAIN]
+    while chain != -1:
+        if chains[chain, H_STATE] <= MOVED:
+            state = MOVED - chains[chain, H_STATE]
+            hot = hot or states[state, S_ALL] != 0
+            condition = states[state, S_BOUND]
+            if condition >= 0:
+                rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
+                bounds[chain] = np.inf if rising else -np.inf
+                partial = chains[chain, H_FIRST]
+                while partial != -1:
+                    side = far_side(conditions, registers, np.int64(partials[partial, A_REGISTERS]), condition)
+                    if (rising and side < bounds[chain]) or (not rising and side > bounds[chain]):
+                        bounds[chain] = side
+                    partial = partials[partial, A_CHAIN_NEXT]
+            other = cells[cell, L_CHAIN]
+            while other != -1 and (chains[other, H_STATE] != state or other == chain):
+                other = chains[other, H_NEXT]
+            chains[chain, H_STATE] = state
+            if other != -1 and chains[other, H_COUNT] > 0:
+                if condition >= 0:
+                    rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
+                    if (rising and bounds[other] < bounds[chain]) or (not rising and bounds[other] > bounds[chain]):
+                        bounds[chain] = bounds[other]
+                first = chains[other, H_FIRST]
+                last = chains[chain, H_LAST]
+                partials[last, A_CHAIN_NEXT] = first
+                partials[first, A_CHAIN_PREV] = last
+                chains[chain, H_LAST] = chains[other, H_LAST]
+                chains[chain, H_COUNT] += chains[other, H_COUNT]
+                chains[other, H_FIRST] = -1
+                chains[other, H_LAST] = -1
+                chains[other, H_COUNT] = 0
+            if other != -1:
+                chains[other, H_STATE] = -1
+        chain = chains[chain, H_NEXT]
+    return hot
 
 
 @compiled
@@ -193,6 +243,7 @@ def step(
             count = np.int64(0)  # completed matches
             waiting = np.int64(-1)  # outcomes, joined to their chains once every chain was stepped
             waiting_last = np.int64(-1)
+            moved = False
             chain = np.int64(cells[cell, L_CHAIN]) if moving > 0 else np.int64(-1)
             while chain != -1:
                 state = np.int64(chains[chain, H_STATE])
@@ -211,6 +262,7 @@ def step(
                 onward = np.int64(0)
                 killed = False
                 stays = False
+                whole = False
                 partial = np.int64(chains[chain, H_FIRST])
                 while partial != -1:
                     after = np.int64(partials[partial, A_CHAIN_NEXT])
@@ -251,6 +303,10 @@ def step(
                             and edges[fired[0], E_TARGET] == state
                         )  # fmt: skip
                         if stays and history == 0:
+                            break
+                        if history == 0 and fires == 1 and onward == 1 and edges[fired[0], E_ACTION] == TAKE:
+                            # all of them take and go on together: the chain moves as it is
+                            whole = True
                             break
                     if stays:
                         partial = after
@@ -329,6 +385,32 @@ def step(
                         cells[cell, L_COUNT] -= 1
                         counters[DIED] += 1
                     partial = after
+                if whole:
+                    edge = fired[0]
+                    if event == -1:
+                        event = counters[N_EVENTS]
+                        counters[N_EVENTS] += 1
+                        events[event, V_SEQUENCE] = first_sequence + row
+                        events[event, V_AT] = event_at_us[row]
+                        events[event, V_NOW] = now
+                    taken = counters[N_LINKS]
+                    while partial != -1:
+                        links[taken, K_PREV] = partials[partial, A_LINK]
+                        links[taken, K_EVENT] = event
+                        links[taken, K_STEP] = edges[edge, E_STEP]
+                        partials[partial, A_LINK] = taken
+                        partials[partial, A_STATE] = edges[edge, E_TARGET]
+                        taken += 1
+                        if edges[edge, E_UPDATE_LO] < edges[edge, E_UPDATE_HI]:
+                            update(
+                                updates, edges[edge, E_UPDATE_LO], edges[edge, E_UPDATE_HI], values, nulls, row,
+                                registers, np.int64(partials[partial, A_REGISTERS]),
+                            )  # fmt: skip
+                        partial = np.int64(partials[partial, A_CHAIN_NEXT])
+                    counters[N_LINKS] = taken
+                    counters[TAKEN] += chains[chain, H_COUNT]
+                    chains[chain, H_STATE] = MOVED - edges[edge, E_TARGET]
+                    moved = True
                 chain = np.int64(chains[chain, H_NEXT])
 
             # a new start ------------------------------------------------------------------------------------------------
@@ -428,6 +510,10 @@ def step(
 
             # outcomes into the chains of their states, hot cells into their slot's list -------------------------------
             is_hot = False
+            if moved:
+                is_hot = settle(
+                    states, conditions, registers, cells, chains, bounds, partials, cell
+                )  # fmt: skip
             while waiting != -1:
                 after = np.int64(partials[waiting, A_CHAIN_NEXT])
                 state = np.int64(partials[waiting, A_STATE])

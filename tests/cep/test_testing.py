@@ -1,0 +1,99 @@
+"""The test kit: what a person writes about events, and what comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cep.cli.documents import EXAMPLES
+from cep.testing import Scene, matches, read_lines, scene, sentences, timeouts
+from events.errors import InvalidDocument
+
+CARD_TESTING = EXAMPLES / "patterns" / "card-testing.yaml"
+
+PROBED = """
+    card_id=7 amount=1                    @0s
+    card_id=7 amount=1.50                 @10s
+    card_id=7 amount=0.99                 @20s   # still nothing that anyone notices
+    card_id=8 amount=900                  @30s
+    card_id=7 amount=800 merchant_id=m-9  @2m
+"""
+
+PAIR = """
+name: pair
+stream: payments
+key: [card]
+within: 10s
+timeouts: true
+steps:
+  - {name: small, where: amount < 1}
+  - {name: big, where: amount > 500}
+alert: {message: "{small.amount} then {big.amount}"}
+"""
+
+
+def test_a_match_maps_steps_to_the_numbers_of_its_events() -> None:
+    assert matches(CARD_TESTING, PROBED) == [{"probe": [1, 2, 3], "cashout": [5]}]
+
+
+def test_the_sentence_is_the_one_that_a_person_would_see() -> None:
+    assert sentences(CARD_TESTING, PROBED) == ["3 probes, then 800 at m-9"]
+
+
+def test_the_streams_are_found_beside_the_pattern_so_its_types_count() -> None:
+    with pytest.raises(InvalidDocument, match="amount is decimal"):
+        matches(CARD_TESTING, "card_id=7 amount=much")
+
+
+def test_a_window_that_ends_is_a_time_out_and_no_match() -> None:
+    late = "card=7 amount=0.50 @0s\ncard=7 amount=600 @10s"
+    assert matches(PAIR, late) == []
+    assert timeouts(PAIR, late) == [{"small": [1]}]
+
+
+def test_until_stops_the_time_before_the_window_ends() -> None:
+    assert timeouts(PAIR, "card=7 amount=0.50 @0s", until="@9s") == []
+    assert timeouts(PAIR, "card=7 amount=0.50 @0s", until="@10s") == [{"small": [1]}]
+
+
+def test_an_event_without_a_time_comes_a_second_after_the_one_before() -> None:
+    assert [line.at_us for line in read_lines("a=1 @5s\na=2\na=3 @2026-01-01T00:01:00Z")] == [
+        1_767_225_605_000_000,
+        1_767_225_606_000_000,
+        1_767_225_660_000_000,
+    ]
+
+
+def test_a_pattern_over_two_streams_reads_lines_that_name_theirs() -> None:
+    pattern = """
+name: login-then-transfer
+key: [user]
+within: 1m
+steps:
+  - {name: login, stream: logins, where: "device = 'new'"}
+  - {name: transfer, stream: transfers, where: amount > 100}
+"""
+    assert matches(pattern, "logins: user=1 device=new @0s\ntransfers: user=1 amount=200 @5s") == [
+        {"login": [1], "transfer": [2]}
+    ]
+
+
+def test_every_wrong_line_is_reported_at_once() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        matches(PAIR, "card=7 amount=1 @10s\ncard=7 amount=2 @5s\ncard 7\ncard=1 amount=2 @soon")
+    assert [problem.where for problem in caught.value.problems] == ["line 2", "line 3", "line 4"]
+
+
+def test_an_unknown_field_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidDocument, match="transactions has no field `card`"):
+        matches(CARD_TESTING, "card=7 amount=1")
+
+
+def test_a_field_that_is_left_out_is_null_and_holds_in_no_comparison() -> None:
+    assert matches(PAIR, "card=7 @0s\ncard=7 amount=600 @1s") == []
+
+
+def test_a_played_text_leaves_its_state_for_who_wants_to_look() -> None:
+    played: Scene = scene(PAIR, "card=7 amount=0.5 @0s", until="@1s")
+    assert played.alerts == []
+    assert played.state.matcher.live_sequences().dtype == np.int64

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import TypeVar
@@ -228,7 +228,7 @@ class _Reader:
         if isinstance(value, str) and value in fields:
             return value
         found = f"no field {value!r}" if isinstance(value, str) else f"must be a field's name, found {_shown(value)}"
-        self.problem(where, found, _did_you_mean(value, tuple(fields)))
+        self.problem(where, found, _did_you_mean(value, [name for name in fields if NAME.fullmatch(name)]))
         return ""
 
     def choice(self, value: object, where: str, choices: type[Choice], default: Choice) -> Choice:
@@ -272,7 +272,8 @@ class _Reader:
 
 
 def _join(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+    text = key if isinstance(key, str) else _shown(key)
+    return f"{where}.{text}" if where else text
 
 
 def _shown(value: object) -> str:
@@ -292,9 +293,10 @@ def _or(texts: Sequence[str]) -> str:
 
 
 def _did_you_mean(found: object, known: Sequence[str]) -> str:
-    near = get_close_matches(str(found), known, n=1)
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(found.lower(), by_lower, n=1) if isinstance(found, str) else []
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {by_lower[near[0]]!r}?"
     return f"known: {', '.join(known)}" if known and len(known) <= 16 else ""
 
 
@@ -373,15 +375,13 @@ def _event_time(value: object, fields: dict[str, Field], reader: _Reader) -> str
         parts = dict(reader.mapping(value, where, ("field", "format")))
         where = "event_time.field"
     name = reader.of_field(parts.get("field"), where, fields)
-    if not name:
-        return ""
-    found = fields[name]
+    found = fields.get(name, Field(name, Type(Kind.INSTANT)))
     if found.type.kind is not Kind.INSTANT:
         reader.problem(where, f"must be an instant, but {name} is {found.type}", f"declare `{name}: instant`")
     _not_null(found, where, "event time", reader)
-    if parts.get("format") is not None:
-        given = reader.choice(parts["format"], "event_time.format", Format, found.format)
-        fields[name] = Field(found.name, found.type, found.nullable, found.sensitivity, given)
+    written = reader.choice(parts.get("format"), "event_time.format", Format, found.format)
+    if name:
+        fields[name] = replace(found, format=written)
     return name
 
 

@@ -82,6 +82,8 @@ def stream_paths(given: Sequence[str], configured: Sequence[str], near: Sequence
 
     Raises ServiceUnavailable if there are none.
     """
+    for path in near:
+        files_in(path, "pattern")  # a typing error in their name isn't a missing stream
     named = [Path(name) for name in given or configured]
     if named:
         return named

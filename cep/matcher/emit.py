@@ -192,9 +192,8 @@ def emit(
             count = distinct_matches(links, matches, count)
     if skip == SKIP_NONE:
         for place in range(count):
-            write(
-                out, counters, plan, slot, sequence, matches[place, M_KIND], matches[place, M_LINK], matches[place, M_EVENT]
-            )  # fmt: skip
+            one = matches[place]
+            write(out, counters, plan, slot, sequence, one[M_KIND], one[M_LINK], one[M_EVENT])
         return
     for place in range(count):
         hold(

@@ -62,8 +62,8 @@ def test_the_shipped_patterns_find_every_flow_that_does_not_hide(played: list[Si
 def test_the_shipped_patterns_miss_every_flow_that_hides() -> None:
     hiding = some(20_000, careful=1.0)
     truth = {one.payment.transaction_id: one.planted for one in hiding if one.planted}
-    caught = {(truth[event].flow, pattern) for pattern, events in alerts(hiding) for event in events if event in truth}
-    assert caught & {(planted.flow, planted.pattern) for planted in truth.values()} == set()
+    found = [(truth[events[0]].pattern, pattern) for pattern, events in alerts(hiding) if truth.keys() >= set(events)]
+    assert [pattern for planted, pattern in found if planted == pattern] == []
 
 
 def alerts(payments: list[Simulated]) -> Iterator[tuple[str, list[str]]]:

@@ -64,18 +64,9 @@ def test_an_event_without_a_time_comes_a_second_after_the_one_before() -> None:
     ]
 
 
-def test_a_pattern_over_two_streams_reads_lines_that_name_theirs() -> None:
-    pattern = """
-name: login-then-transfer
-key: [user]
-within: 1m
-steps:
-  - {name: login, stream: logins, where: "device = 'new'"}
-  - {name: transfer, stream: transfers, where: amount > 100}
-"""
-    assert matches(pattern, "logins: user=1 device=new @0s\ntransfers: user=1 amount=200 @5s") == [
-        {"login": [1], "transfer": [2]}
-    ]
+def test_a_line_may_name_its_stream() -> None:
+    text = "logins: user=1 device=new @0s\ntransfers: user=1 amount=200"
+    assert [(line.stream, line.fields["user"]) for line in read_lines(text)] == [("logins", "1"), ("transfers", "1")]
 
 
 def test_every_wrong_line_is_reported_at_once() -> None:

@@ -49,6 +49,7 @@ def test_a_kill_at_every_failpoint(world: World) -> None:
     for failpoint, count in zip(FAILPOINTS, chunks(events_wanted(8_000), len(FAILPOINTS)), strict=True):
         world.feed(count)
         process = world.start(failpoint=failpoint)
+        world.feed_to_failpoint(process)
         assert process.exit_code() == -signal.SIGKILL, f"{failpoint}\n{process.tail()}"
     world.start()
     world.judge()

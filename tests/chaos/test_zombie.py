@@ -26,7 +26,7 @@ def test_a_zombie_exits_and_writes_nothing(world: World, point: str) -> None:
     """Stopped past its session, replaced by another worker, continued: it exits, whatever it was doing."""
     world.feed(1500)
     zombie = world.start("zombie", failpoint=f"{point}:stop")
-    world.await_stopped(zombie)
+    world.feed_to_failpoint(zombie)
     heir = world.start("heir")
     world.await_log(heir, "lane live")
     world.await_alerts(world.due)

@@ -52,7 +52,7 @@ def batch_of(events: Sequence[tuple[int, Event]], strings: StringTable) -> Batch
 
 
 def start_matcher(pattern: Pattern, strings: StringTable, jumps: bool = True) -> Matcher:
-    """A matcher with one plan that reports time-outs. The cases were run with one watermark, at the end of the input."""
+    """A matcher with one plan that reports time-outs. (The cases had one watermark, at the end of the input.)"""
     keyed = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=True)
     matcher = Matcher(jumps)
     matcher.use([compile_pattern(keyed)], LAYOUT, strings.code)

@@ -369,6 +369,9 @@ DEEP = b"[" * 300 + b"]" * 300
         (with_('"risk":NaN'), Reason.NOT_JSON, "$"),
         (with_('"risk":-Infinity'), Reason.NOT_JSON, "$"),
         (with_('"x":01'), Reason.NOT_JSON, "$"),
+        (with_('"card":01'), Reason.NOT_JSON, "$"),
+        (with_('"amount":-01.5'), Reason.NOT_JSON, "$"),
+        (with_('"risk":00.5'), Reason.NOT_JSON, "$"),
         (with_('"x":"\t"'), Reason.NOT_JSON, "$"),
         (with_('"x":"\0"'), Reason.NOT_JSON, "$"),
         (json.dumps(GOOD).encode() + b"\0" + json.dumps(GOOD).encode(), Reason.NOT_JSON, "$"),
@@ -570,9 +573,38 @@ def test_floats_keep_their_bits() -> None:
     assert decoded.values.view(np.float64)[0].tolist() == [*wanted, 3.0]
 
 
+@pytest.mark.parametrize("name", ["card", "amount", "long", "at", "micros", "nanos", "seconds"])
+def test_numbers_that_are_too_long_dont_wrap(name: str) -> None:
+    """2^64 + 5 is not 5."""
+    sizes = [2**64 + 5, 2**65 + 5, 10**19 + 5, 10**20, 10**38, *(int("9" * digits) for digits in range(20, 40))]
+    texts = [f"{sign}{size}" for size in sizes for sign in ("", "-")]
+    texts += [f"{2**64 * 10 ** (places - 3) // 10**places}.{'5' * places}" for places in (4, 19, 20)]
+    members = [f'"{name}":{text}' for text in texts]
+    assert len(decode(*map(with_, members), names=(name,)).rejected) == len(texts)
+
+
+def test_every_double_is_the_nearest_one() -> None:
+    """Any number of digits, any exponent; `float` is the judge."""
+    rng = random.Random(5)
+    texts = []
+    for _ in range(3000):
+        digits = str(rng.randrange(1, 10 ** rng.randrange(1, 20)))
+        point = rng.randrange(len(digits))
+        text = f"{digits[:point] or '0'}.{digits[point:]}" if rng.random() < 0.7 else digits
+        text = text if text[0] != "0" or text[1:2] == "." else text.lstrip("0")
+        texts.append(rng.choice(["", "-"]) + text + rng.choice(["", f"e{rng.randrange(-40, 40)}", "E+5"]))
+    decoded = decode(*[with_(f'"risk":{text}') for text in texts], names=("risk",))
+    assert decoded.values.view(np.float64)[0].tolist() == [float(text) for text in texts]
+
+
 def test_of_a_name_that_is_there_twice_the_last_counts() -> None:
     """As most readers of JSON have it."""
     assert decode(with_('"card":8')).values[ALL.index("card")].tolist() == [8]
+    strings = StringTable()
+    decoder = Decoder(TX, layout_of(("country",)), strings)
+    for first, last in (("a", "b"), ("c", "a"), ("a", "d")):
+        (code,) = decoder.decode([with_(f'"country":"{first}","country":"{last}"')]).values[0].tolist()
+        assert strings.text(code) == last
 
 
 def test_field_names_may_be_anything() -> None:

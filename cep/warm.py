@@ -87,8 +87,43 @@ def documents() -> list[str]:
     ]
 
 
+STREAM = """
+stream: events
+event_time: {field: at, format: rfc3339}
+event_id: id
+fields:
+  {id: string, at: instant, epoch: {type: instant, format: epoch_ms}, card: int64, amount: 'decimal(12, 2)',
+   share: float64, country: string, approved: {type: bool, nullable: true}}
+"""
+
+
 def run_all() -> None:
-    """Run every kernel once, in this process."""
+    """Run every kernel at least once, in this process."""
+    read_records()
+    match_patterns()
+
+
+def read_records() -> None:
+    """JSON to columns: enough distinct texts that tables grow, and records that aren't plain."""
+    from events.columns import Column, Layout, StringTable
+    from events.decode import Decoder
+    from events.schema import read_stream
+
+    stream = read_stream(STREAM)
+    columns = tuple(Column(stream.name, field.name, field.type) for field in stream.fields)
+    decoder = Decoder(stream, Layout((stream.name,), columns), StringTable())
+    for first in (0, 2000):
+        records = [
+            f'{{"id":"e{number}","at":"2026-01-01T00:00:{number % 60:02d}.5Z","epoch":{1_767_225_600_000 + number},'
+            f'"card":{number},"amount":{number}.25,"share":0.{number},"country":"c{number}","approved":'
+            f'{("true", "false", "null")[number % 3]},"more":{{"a":[1,"\\n",null]}}}}'.encode()
+            for number in range(first, first + 2000)
+        ]
+        decoder.decode([*records, b"{", records[0].replace(b"c", b"\\u0063"), records[1].replace(b".25", b"e2")])
+
+
+def match_patterns() -> None:
+    """Every kind of step, condition, skip and end."""
     from cep.testing import scene
 
     countries, events = ("DE", "FR", "NL", "AT"), []
@@ -101,8 +136,7 @@ def run_all() -> None:
         )
         events.append(f"{fields} @{number * 4}s")
     for document in documents():
-        played = scene(document, "\n".join(events))
-        state = played.state
+        state = scene(document, "\n".join(events)).state
         state.matcher.state.collect_links()
         state.matcher.state.compact_keys(state.matcher.tables)
         for place in range(len(state.running)):

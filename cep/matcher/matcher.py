@@ -153,8 +153,8 @@ class Matcher:
             need = step(
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
                 tables.keyspaces, state.cells, state.chains, state.bounds, state.partials, state.starts,
-                state.start_at, state.links, state.events, state.registers, state.held, state.queue, state.queue_heads, state.slot_keys,
-                state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters, self._matches,
+                state.start_at, state.links, state.events, state.registers, state.held, state.queue, state.queue_heads,
+                state.slot_keys, state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters, self._matches,
                 self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],
                 batch.event_at_us, self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan,
             )  # fmt: skip

@@ -94,8 +94,8 @@ def settle(
 def step(
     plans: I64, states: I64, edges: I64, conditions: I64, updates: I64, ops: I16, args: I64, keyspaces: I64,
     cells: I32, chains: I32, bounds: F64, partials: I32, starts: I32, start_at: I64, links: I32, events: I64,
-    registers: I64, held: I32, queue: I32, queue_heads: I64, slot_keys: I64, slot_hot: I64, slot_table: I32, cell_keys: I64,
-    cell_table: I64, counters: I64, matches: I32, out: I64, stack: I64, fired: I64,
+    registers: I64, held: I32, queue: I32, queue_heads: I64, slot_keys: I64, slot_hot: I64, slot_table: I32,
+    cell_keys: I64, cell_table: I64, counters: I64, matches: I32, out: I64, stack: I64, fired: I64,
     values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
     touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool,
 ) -> Int:  # fmt: skip

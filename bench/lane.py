@@ -50,6 +50,7 @@ Row = tuple[str, float, float | None, str, str]
 ROOT = Path(__file__).resolve().parent.parent
 DRAINS = {"kafka/drain_1": "small_big", "kafka/drain_20": "twenty_patterns"}
 PARTITIONS = 4
+ARRIVAL = f" (order: arrival over {PARTITIONS} partitions, read one ahead of the other, may count a few others)"
 PATIENCE_S = 120.0
 """For a worker to go live, and for whatever comes next to come."""
 
@@ -101,7 +102,7 @@ def drains(kafka: Kafka, events: int, *, peers: bool = False, works: Mapping[str
             drained = drain(kafka, topic, work, ends)
             peer, told = _flink(kafka, topic, work) if peers else (None, "Flink not run: --peers")
             counted = engine.from_columns(work, columns)[0]
-            note = f"matches {drained.alerts}, from columns {counted}, {told}; {drained.told()}"
+            note = f"matches {drained.alerts}, from columns {counted}{ARRIVAL}, {told}; {drained.told()}"
             found.append((name, events / drained.seconds, peer, "events/s", note))
     return found
 

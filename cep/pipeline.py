@@ -22,12 +22,10 @@ from cep.matcher import columns as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from events.columns import Batch, Column, Layout, StringTable
+from events.errors import LimitReached
 from events.expression import fields_of, references
 from events.schema import Stream
 from events.types import Kind, Type
-
-PATTERNS_MAX = 10_000
-"""Plans a lane may hold, draining ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +50,14 @@ class LaneState:
 
     layout:   the columns batches must have: what keys and conditions of the running patterns read
     captured: number in the log → (event id, JSON) of every event that a partial has taken
+    patterns_max: plans it may hold, draining ones included
     """
 
     streams: tuple[Stream, ...]
     layout: Layout = field(init=False)
     strings: StringTable = field(default_factory=StringTable)
     matcher: Matcher = field(default_factory=Matcher)
+    patterns_max: int = c.PATTERNS_MAX
     running: list[Running | None] = field(default_factory=list)
     versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     captured: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -100,7 +100,23 @@ class LaneState:
         streams = {stream.name: stream for stream in self.streams}
         pattern = read_pattern(self.versions[name, version], streams, f"{name} version {version}")
         plan = compile_pattern(replace(pattern, version=version))
-        self.running.append(Running(plan, Mode.LIVE))
+        self.drop_drained()
+        if None in self.running:
+            self.running[self.running.index(None)] = Running(plan, Mode.LIVE)
+        elif len(self.running) < self.patterns_max:
+            self.running.append(Running(plan, Mode.LIVE))
+        else:
+            raise LimitReached(
+                f"pattern {name} version {version}: the lane holds {len(self.running)} plans, which is the limit",
+                "retire patterns, or raise limits.patterns_max",
+            )
+
+    def drop_drained(self) -> None:
+        """Free the places of draining plans that have no partial left."""
+        busy = self.matcher.busy()
+        for number, place in enumerate(self.running):
+            if place is not None and place.mode is Mode.DRAINING and number not in busy:
+                self.running[number] = None
 
     def end(self, name: str, partials: str) -> None:
         """End the running version of a pattern: its partials drain or are dropped."""

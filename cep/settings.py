@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 import msgspec
 import yaml
 
+from cep.matcher.columns import PARTIALS_PER_KEY_MAX, PATTERNS_MAX
 from events.columns import STRINGS_MAX
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 
@@ -111,22 +112,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the engine may hold. Each has a counter when it is hit."""
+    """What a lane may hold; ARCHITECTURE.md says what happens there. Limits of documents: cep/language/limits.py."""
 
-    event_bytes_max: Annotated[int, _meta("one event; a longer one is a dead letter", 1)] = 1_000_000
     held_events_max: Annotated[int, _meta("events a lane holds for reordering", 1)] = 1_000_000
     strings_max: Annotated[int, _meta("distinct strings in a lane's table", 1)] = STRINGS_MAX
-    dedupe_ids_max: Annotated[int, _meta("event ids a lane keeps to find duplicates", 1)] = 2_000_000
-    partials_per_key_max: Annotated[int, _meta("partial matches of one pattern and key", 1)] = 1024
-    partials_per_pattern_max: Annotated[int, _meta("partial matches of one pattern", 1)] = 1_000_000
-    partials_per_lane_max: Annotated[int, _meta("partial matches of a lane", 1)] = 10_000_000
-    patterns_max: Annotated[int, _meta("patterns that watch at once", 1)] = 2000
-    pattern_steps_max: Annotated[int, _meta("steps of a pattern", 1)] = 64
-    plan_states_max: Annotated[int, _meta("states of a plan", 1)] = 1024
-    window_ms_max: Annotated[int, _meta("longest `within`", 1)] = 30 * 86_400_000
-    expression_bytes_max: Annotated[int, _meta("one condition's text", 1)] = 2048
-    expression_depth_max: Annotated[int, _meta("nesting of a condition", 1)] = 20
-    request_bytes_max: Annotated[int, _meta("an HTTP body", 1)] = 1_048_576
+    partials_per_key_max: Annotated[int, _meta("partials of one pattern and key", 1)] = PARTIALS_PER_KEY_MAX
+    patterns_max: Annotated[int, _meta("plans of a lane, draining ones included", 1)] = PATTERNS_MAX
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -69,6 +69,9 @@ STEPS = (
 """,
 )
 
+KEYS = 5_000
+"""Cards with a second each: windows end, and tables are compacted."""
+
 OPTIONS = (
     "skip: past_last_event",
     "skip: no_skip\nemit: ordered\ntimeouts: true",
@@ -141,6 +144,8 @@ def match_patterns() -> None:
         state.matcher.state.compact_keys(state.matcher.tables)
         for place in range(len(state.running)):
             state.matcher.discard(place)
+    keys = "\n".join(f"card={number} amount=1 country=FR approved=true" for number in range(KEYS))
+    scene(documents()[0], keys)
 
 
 if __name__ == "__main__":

@@ -115,15 +115,23 @@ def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | 
 def production(settings: Settings) -> Engine:
     """The engine of the declared streams. Raises InvalidDocument, ServiceUnavailable."""
     from cep import pipeline
+    from cep.matcher.matcher import Matcher
+    from events.columns import StringTable
 
     if not settings.streams:
         raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
     streams = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
-    held_max = settings.limits.held_events_max
+    limits = settings.limits
+    held_max = limits.held_events_max
+
+    def state() -> pipeline.LaneState:
+        matcher = Matcher(partials_max=limits.partials_per_key_max)
+        return pipeline.LaneState(streams, StringTable(limits.strings_max), matcher, limits.patterns_max)
+
     return Engine(
         tuple(stream.topic for stream in streams),
-        lambda: Flow(streams, pipeline.LaneState(streams), stages, held_max),
+        lambda: Flow(streams, state(), stages, held_max),
     )
 
 

@@ -249,8 +249,7 @@ def skip_value(buffer: U8, i: int) -> int:
             depth += 1
             objects = objects << np.uint64(1) | np.uint64(b == OBJECT)
             i = space_end(buffer, i + 1)
-            closed = byte(buffer, i) == (OBJECT_END if b == OBJECT else ARRAY_END)
-            if not closed:
+            if byte(buffer, i) != (OBJECT_END if b == OBJECT else ARRAY_END):
                 if b == OBJECT:
                     i = skip_name(buffer, i)
                     if i < 0:
@@ -260,28 +259,25 @@ def skip_value(buffer: U8, i: int) -> int:
             i = skip_scalar(buffer, i)
             if i < 0 or depth == 0:
                 return i
-            closed = False
-        # Behind a value, or (closed) at the bracket that ends an empty container.
+        # Behind a value, or at the bracket that ends an empty container.
         while True:
             i = space_end(buffer, i)
             inside_object = objects & np.uint64(1) != NONE
             b = byte(buffer, i)
-            if b == (OBJECT_END if inside_object else ARRAY_END):
-                i += 1
-                depth -= 1
-                objects >>= np.uint64(1)
-                if depth == 0:
-                    return i
-            elif b == COMMA and not closed:
+            if b == COMMA:
                 i = space_end(buffer, i + 1)
                 if inside_object:
                     i = skip_name(buffer, i)
+                    if i < 0:
+                        return -1
                 break
-            else:
+            if b != (OBJECT_END if inside_object else ARRAY_END):
                 return -1
-            closed = False
-        if i < 0:
-            return -1
+            i += 1
+            depth -= 1
+            objects >>= np.uint64(1)
+            if depth == 0:
+                return i
 
 
 # --- what is needed: (the place behind it or -1 if unsure, the value) ---

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 COLOURS = {"low": "blue", "medium": "yellow", "high": "red", "critical": "bold red"}
 
+WIDTH = 120
+"""Columns that a table of figures may take, also where a pipe tells of none: figures that are cut are no figures."""
+
 # -- demo -------------------------------------------------------------------------------------------------------------
 
 
@@ -339,10 +342,11 @@ def _show_report(report: Report, seconds: float) -> None:
     names += [f"recall {name}" for name in classes]
     names += ["value caught"] if report.together.value is not None else []
     for name in names:
-        table.add_column(name, justify="left" if name == "pattern" else "right")
+        table.add_column(name, justify="left" if name == "pattern" else "right", no_wrap=True)
     for result in results:
         table.add_row(*_cells(result, timed_out, labelled, classes))
     screen = Console(highlight=False, soft_wrap=True)
+    screen.width = max(screen.width, WIDTH)
     screen.print(table)
     if labelled:
         screen.print("precision: matches whose last event is fraud; recall: fraud events bound in a match", style="dim")
@@ -362,7 +366,7 @@ def _cells(result: Result, timed_out: bool, labelled: bool, classes: list[str]) 
         cells += [_percent(result.precision), _percent(result.recall)]
     cells += [_percent(result.recall_by.get(name)) for name in classes]
     if result.value is not None:
-        cells.append(f"{result.value.part:,.2f} ({_percent(result.value)})")
+        cells.append(f"{result.value.part:,.0f} ({_percent(result.value)})")
     return cells
 
 

@@ -179,6 +179,12 @@ QH_OFFSET, QH_CAPACITY, QH_HEAD, QH_LENGTH, QH_DUE, QUEUE_HEAD_WIDTH = range(6)
     COUNTERS,
 ) = range(32)
 
+PARTIALS_PER_KEY_MAX = 100_000
+"""Partials that one pattern may have open for one key; further ones are not opened, and counted."""
+
+PATTERNS_MAX = 10_000
+"""Plans a lane may hold, draining ones included."""
+
 REGISTERS_MAX = 48
 REGISTER_HEAD = 2
 """A row of registers: mask of those that are NULL, mask of those that have seen an event, then the registers."""

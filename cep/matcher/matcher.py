@@ -56,11 +56,13 @@ class Matches:
 class Matcher:
     """All plans of a lane over all its keys.
 
+    partials_max: partials that one pattern may have open for one key
     jumps: let all windows of a key that are over end at one stroke (as Flink does; see `expire`)
     """
 
-    def __init__(self, jumps: bool = False) -> None:
+    def __init__(self, jumps: bool = False, partials_max: int = c.PARTIALS_PER_KEY_MAX) -> None:
         self.jumps = jumps
+        self.partials_max = partials_max
         self.plans: list[Plan | None] = []
         self.tables: Tables = build([], Layout((), ()), lambda text: 0, [])
         self.state = State.empty()
@@ -87,7 +89,8 @@ class Matcher:
         modes: one per plan; all live without it
         """
         self.plans = list(plans)
-        self.tables = build(self.plans, layout, code_of, modes or [Mode.LIVE] * len(self.plans), self.jumps)
+        modes = modes or [Mode.LIVE] * len(self.plans)
+        self.tables = build(self.plans, layout, code_of, modes, self.jumps, self.partials_max)
         self.state.fit_plans(len(self.plans))
         self._words = np.zeros(len(self.plans), np.int64)
 
@@ -109,6 +112,12 @@ class Matcher:
     def live_sequences(self) -> I64:
         """Numbers in the log of the events that partials hold, ascending (some held by none are among them)."""
         return self.state.events[: self.state.counters[c.N_EVENTS], c.V_SEQUENCE]
+
+    def busy(self) -> set[int]:
+        """The plans that have partials or matches held back."""
+        cells = self.state.cells[: self.state.counters[c.N_CELLS]]
+        used = (cells[:, c.L_START] != -1) | (cells[:, c.L_HELD] != -1)
+        return set(cells[used, c.L_PLAN].tolist())
 
     def due_us(self) -> int | None:
         """The instant at which the next window ends, None when none is open."""
@@ -154,8 +163,8 @@ class Matcher:
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
                 tables.keyspaces, state.cells, state.chains, state.bounds, state.partials, state.starts,
                 state.start_at, state.links, state.events, state.registers, state.held, state.queue, state.queue_heads,
-                state.slot_keys, state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters, self._matches,
-                self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],
+                state.slot_keys, state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters,
+                self._matches, self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],
                 batch.event_at_us, self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan,
             )  # fmt: skip
             if need == c.DONE:

@@ -21,8 +21,6 @@ from events.program import Program, compile_program
 from events.types import FLOAT64, Kind
 
 SKIPS = (Skip.NO_SKIP, Skip.TO_NEXT, Skip.PAST_LAST_EVENT, Skip.TO_FIRST, Skip.TO_LAST)
-PARTIALS_PER_KEY_MAX = 1_000_000
-"""Partials that one pattern may have open for one key; further ones are not opened, and counted."""
 OPERATORS = {"<": r.OP_LT, "<=": r.OP_LE, ">": r.OP_GT, ">=": r.OP_GE, "=": r.OP_EQ, "!=": r.OP_NE}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 
@@ -95,21 +93,24 @@ def build(
     code_of: Callable[[str], int],
     modes: Sequence[Mode],
     jumps: bool = False,
+    partials_max: int = c.PARTIALS_PER_KEY_MAX,
 ) -> Tables:
     """Lay plans end to end; None is a place whose plan was retired.
 
     layout:  the columns of the batches to come; every field a plan reads must be there
     code_of: string constants to codes
     jumps:   see `expire`
+    partials_max: partials that one pattern may have open for one key
     """
-    return _Laying(layout, code_of, jumps).all(plans, modes)
+    return _Laying(layout, code_of, jumps, partials_max).all(plans, modes)
 
 
 class _Laying:
     """The state of one `build`."""
 
-    def __init__(self, layout: Layout, code_of: Callable[[str], int], jumps: bool) -> None:
+    def __init__(self, layout: Layout, code_of: Callable[[str], int], jumps: bool, partials_max: int) -> None:
         self.layout = layout
+        self.partials_max = partials_max
         self.jumps = jumps
         self.programs = Programs(code_of)
         self.code_of = code_of
@@ -214,7 +215,7 @@ class _Laying:
         row[c.P_SKIP] = SKIPS.index(pattern.skip)
         row[c.P_SKIP_STEP] = self.skip_step(plan, first_step)
         row[c.P_ORDERED] = int(pattern.emit is Emit.ORDERED)
-        row[c.P_CAP] = PARTIALS_PER_KEY_MAX
+        row[c.P_CAP] = self.partials_max
         row[c.P_REGISTERS], row[c.P_REGISTER_NULLS] = len(plan.registers), nulls
         row[c.P_KEYSPACE], row[c.P_CONDITIONS] = space, base
         row[c.P_EDGES_MAX] = max(len(state.edges) for state in plan.states)

@@ -192,3 +192,27 @@ def test_doctor_says_that_nobody_answers_and_goes_on(
 def test_the_table_of_settings_names_each_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--settings-table"]) == 0
     assert "STAKEOUT_LANE_COMMIT_MS" in capsys.readouterr().out
+
+
+@pytest.mark.kafka
+def test_on_kafka_topics_are_made_checked_and_filled(
+    kafka: str, unique: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    monkeypatch.setenv("STAKEOUT_KAFKA", kafka)
+    monkeypatch.setenv("STAKEOUT_APP", unique)
+    stream = Path("streams/payments.yaml")
+    stream.parent.mkdir()
+    text = (EXAMPLES / "streams" / "transactions.yaml").read_text()
+    stream.write_text(text.replace("topic: transactions", f"topic: {unique}-payments"))
+    assert f"topic {unique}-payments" in refused(capsys, "simulate", "--out", "log", "--topic", f"{unique}-payments")
+    assert main(["topics", "create", "--partitions", "3", "--json"]) == 0
+    assert f"{unique}-payments" in json.loads(capsys.readouterr().out)["made"]
+    assert main(["simulate", "--count", "1000", "--out", "log", "--topic", f"{unique}-payments"]) == 0
+    assert main(["patterns", "apply", PATTERNS, "--streams", "streams"]) == 0
+    assert main(["doctor", "--streams", "streams", "--json"]) == 0
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": unique})
+    ends = [consumer.get_watermark_offsets(TopicPartition(f"{unique}-payments", part), timeout=10) for part in range(3)]
+    consumer.close()
+    assert sum(high for _, high in ends) == 1000

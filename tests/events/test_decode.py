@@ -403,6 +403,7 @@ DEEP = b"[" * 300 + b"]" * 300
         (with_('"long":1.0001'), Reason.OUT_OF_RANGE, "$.long"),
         (with_('"long":"1"'), Reason.WRONG_TYPE, "$.long"),
         (with_('"long":1e999999999999'), Reason.OUT_OF_RANGE, "$.long"),
+        (with_('"long":1e' + "9" * 5000), Reason.OUT_OF_RANGE, "$.long"),
         (with_('"risk":1e999'), Reason.OUT_OF_RANGE, "$.risk"),
         (with_('"ok":1'), Reason.WRONG_TYPE, "$.ok"),
         (with_('"country":1'), Reason.WRONG_TYPE, "$.country"),
@@ -482,6 +483,14 @@ def test_strings_get_codes_only_where_a_column_wants_them() -> None:
         strings = StringTable()
         Decoder(stream, layout_of(("card",)), strings).decode([json.dumps({**GOOD, "country": "DE"}).encode()])
         assert len(strings) == 0
+
+
+def test_a_record_that_isnt_json_leaves_no_text_in_the_table() -> None:
+    """Rubbish must not fill it."""
+    strings = StringTable()
+    decoder = Decoder(TX, layout_of(("country",)), strings)
+    decoder.decode([with_('"country":"one"')[:-1], with_('"country":"two"'), with_('"country":"three"') + b"]"])
+    assert list(strings.codes) == ["two"]
 
 
 def test_columns_of_other_streams_are_null() -> None:

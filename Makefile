@@ -2,6 +2,8 @@
 # test needs a service that the machine lacks (deploy/services.py).
 
 PYTHON ?= python3.11
+# Data that may not be shipped. What needs it says so, and fails without.
+STAKEOUT_DATA ?= ../shared/data
 VENV   := .venv
 PY     := $(VENV)/bin/python
 DEV    := $(VENV)/.dev $(VENV)/.project
@@ -12,7 +14,7 @@ WARM   ?= $(PY) -m cep.warm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench fuzz warm up down install lock clean
+.PHONY: help demo test lint format bench handbook fuzz warm up down install lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,10 @@ format: $(DEV)  ## lays out the code and mends what can be mended
 
 bench: $(DEV) warm  ## ours and the peers' side by side, to bench/out/results.json
 	$(RUN) --only kafka -- $(PY) -m bench $(ARGS)
+
+handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook; STAKEOUT_DATA says where the data is
+	@$(VENV)/bin/stakeout backtest examples/handbook/patterns --data $(STAKEOUT_DATA)/handbook/transactions.parquet \
+		--label TX_FRAUD --value TX_AMOUNT --by TX_FRAUD_SCENARIO
 
 fuzz: $(DEV) warm  ## the property tests with FUZZ_EXAMPLES (2000) examples each, from a new seed
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(PY) -m pytest tests/property $(ARGS)

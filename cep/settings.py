@@ -25,8 +25,8 @@ from events.errors import InvalidDocument, Problem, ServiceUnavailable
 
 PREFIX = "STAKEOUT_"
 
-FOREIGN = frozenset({"STAKEOUT_CACHE", "STAKEOUT_RUN", "STAKEOUT_FAILPOINT", "STAKEOUT_CHAOS_EVENTS"})
-"""Variables of that prefix that are no settings: of deploy/services.py, of the chaos tests."""
+FOREIGN = frozenset({"STAKEOUT_CACHE", "STAKEOUT_DATA", "STAKEOUT_RUN", "STAKEOUT_FAILPOINT", "STAKEOUT_CHAOS_EVENTS"})
+"""Variables of that prefix that are no settings: of deploy/services.py, of the back-test, of the chaos tests."""
 
 
 def _meta(text: str, least: int | None = None, variable: str = "") -> msgspec.Meta:

@@ -21,8 +21,9 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from cep.alert import Alert
+from cep.log.kafka import KafkaSource
 from cep.log.kafka_topics import Topics, create_topics
-from cep.log.protocol import ALERTS
+from cep.log.protocol import ALERTS, Partition
 from cep.settings import Kafka
 from cep.worker import EXIT_RESTART
 from tests.chaos.machine import event, expected
@@ -170,17 +171,33 @@ class World:
         return sum(len(expected(records)) for records in self.records)
 
     def judge(self) -> None:
-        """Everything that is due came, once, in order, and nothing else."""
+        """Everything that is due came, once, in order, and nothing else. First: is the source what was fed?"""
+        for place, records in enumerate(self.records):
+            held = self._held(place)
+            assert held == records, f"the source itself differs in partition {place}: {difference(held, records)}"
         self.await_alerts(self.due)
         self._read(2.0)  # an alert too many would stand right behind
         for lane, alerts in enumerate(self.alerts):
-            due = [expected(self.records[place]) for place in range(lane, self.partitions, self.lanes)]
+            due = [each for place in range(lane, self.partitions, self.lanes) for each in expected(self.records[place])]
             ids = [alert.alert_id for alert in alerts]
-            assert Counter(ids) == Counter(each for part in due for each in part)
+            assert sorted(ids) == sorted(due), f"lane {lane}: {difference(ids, due)}"
             assert [alert.sequence for alert in alerts] == list(range(len(alerts)))
             epochs = [alert.epoch for alert in alerts]
             assert epochs == sorted(epochs)
             assert {alert.lane for alert in alerts} <= {lane}
+
+    def _held(self, place: int) -> list[bytes]:
+        """What a partition of the source holds."""
+        source = KafkaSource(self.settings, f"{self.app}-judge", place, self.partitions, [self.topic])
+        partition = Partition(self.topic, place)
+        source.seek(source.begin())
+        values: list[bytes] = []
+        until = time.monotonic() + PATIENCE_S
+        while partition not in source.at_end():
+            assert time.monotonic() < until, f"{partition} isn't read to its end"
+            values += [value or b"" for part in source.drain(10_000, 0.1).slices for value in part.values]
+        source.close()
+        return values
 
     def ids_of_an_undisturbed_run(self) -> list[list[str]]:
         """What another application, which nobody disturbs, makes of the same topic."""
@@ -238,6 +255,16 @@ class World:
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if not key.startswith("STAKEOUT_")}
+
+
+def difference(found: Sequence[object], due: Sequence[object]) -> str:
+    """How two lists differ: what is missing, what is too many, or that only the order is another."""
+    missing, extra = Counter(due) - Counter(found), Counter(found) - Counter(due)
+    first = next((n for n, (a, b) in enumerate(zip(found, due, strict=False)) if a != b), min(len(found), len(due)))
+    return (
+        f"{len(found)} found, {len(due)} due, {missing.total()} missing {list(missing)[:3]}, "
+        f"{extra.total()} too many {list(extra)[:3]}, first at place {first}"
+    )
 
 
 def chunks(total: int, count: int) -> Sequence[int]:

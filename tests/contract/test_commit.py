@@ -351,10 +351,10 @@ def test_a_commit_that_landed_though_it_failed_is_not_sent_again(kafka: str, uni
 
     def lost_answer(producer: object) -> None:
         real(producer)  # type: ignore[arg-type]
-        commit._finish = real  # type: ignore[method-assign]
+        commit._finish = real  # type: ignore[method-assign]  # a fault is put in
         raise KafkaException(KafkaError(KafkaError._TRANSPORT, "the answer was lost"))
 
-    commit._finish = lost_answer  # type: ignore[method-assign]
+    commit._finish = lost_answer  # type: ignore[method-assign]  # a fault is put in
     commit.commit(outputs(b"a0"), record(commit, 0))
     commit.commit(outputs(b"a1"), record(commit, 1))
     assert visible(settings, Topics(unique).output(ALERTS)) == [b"a0", b"a1"]
@@ -374,7 +374,7 @@ def test_the_third_failure_in_a_row_stops_the_lane(kafka: str, unique: str) -> N
         tries.append(1)
         raise KafkaException(KafkaError(KafkaError._TRANSPORT, "cut"))
 
-    commit._finish = failing  # type: ignore[method-assign]
+    commit._finish = failing  # type: ignore[method-assign]  # a fault is put in
     with pytest.raises(ServiceUnavailable, match="3 commits in a row failed"):
         commit.commit(outputs(b"a0"), record(commit, 0))
     assert len(tries) == 3

@@ -350,7 +350,7 @@ def test_a_commit_that_landed_though_it_failed_is_not_sent_again(kafka: str, uni
     real = commit._finish
 
     def lost_answer(producer: object) -> None:
-        real(producer)  # type: ignore[arg-type]
+        real(producer)  # type: ignore[arg-type]  # the method, unbound
         commit._finish = real  # type: ignore[method-assign]  # a fault is put in
         raise KafkaException(KafkaError(KafkaError._TRANSPORT, "the answer was lost"))
 

@@ -449,7 +449,8 @@ def _end_process(popen: subprocess.Popen[bytes]) -> None:
 
 def _delete(kafka: Kafka, topics: list[str]) -> None:
     """Leaves the brokers as they were, as far as they let us."""
-    for future in AdminClient(client_settings(kafka)).delete_topics(topics).values():
+    admin = AdminClient(client_settings(kafka))  # named: one that is collected forgets what it was asked
+    for future in admin.delete_topics(topics).values():
         with suppress(KafkaException):
             future.result()
 

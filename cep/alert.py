@@ -61,6 +61,8 @@ def escaped(text: str) -> str:
     >>> escaped("a\\x1fb")
     'a\\\\u001fb'
     """
+    if text.isprintable() and "\\" not in text:
+        return text
     return "".join(f"\\u{ord(sign):04x}" if sign < " " or sign == "\\" else sign for sign in text)
 
 

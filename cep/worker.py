@@ -116,12 +116,14 @@ def production(settings: Settings) -> Engine:
     """The engine of the declared streams. Raises InvalidDocument, ServiceUnavailable."""
     from cep import pipeline
     from cep.matcher.matcher import Matcher
+    from cep.warm import run_all
     from events.columns import StringTable
 
     if not settings.streams:
         raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
     streams = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
+    run_all()  # the kernels are loaded, or compiled, before the first batch waits for them
     limits = settings.limits
     held_max = limits.held_events_max
 

@@ -10,8 +10,8 @@ is good. The two agree: which one took a record can't be seen. What is promised:
 
 - A needed field must have its type: no number in quotes, no 1 for true, no 1.0 or 1e3 for an int64, nothing beyond
   int64, no NaN or infinity. A decimal or an epoch_s may be written with or without an exponent; it is rejected if its
-  value needs more digits than declared. Where it has up to 15 digits, text of 18 and more digits is read as the double
-  nearest to it (0.10000000000000000001 is 0.1); from 16 digits on every digit counts, at half the speed.
+  value needs more digits than declared. It is exact, with one exception: up to decimal(15, s), a text with more digits
+  than a double has is read as the double nearest to it (0.10000000000000000001 is 0.1, and so fits decimal(15, 2)).
 - Absent and null are the same for a nullable field, and rejected for any other.
 - Other fields are looked at only as far as the record must be one JSON object in UTF-8, not nested deeper than
   DEPTH_MAX, not larger than the stream allows. Of a name that is there twice the last value counts.
@@ -131,12 +131,19 @@ class Decoder:
         self.stream = stream
         self.layout = layout
         places = {column.name: place for place, column in enumerate(layout.columns) if column.stream == stream.name}
+        for name, place in places.items():
+            assert stream.field(name).type == layout.columns[place].type, (
+                f"column {name} has another type than its field"
+            )
         fields = _needed(stream, places)
         rows = [places.get(field.name, -1) for field in fields]
         self._careful = _Careful(stream, fields, rows, len(layout.columns), strings)
         self._scanner = None
         if len(fields) <= FIELDS_MAX:
-            self._scanner = Scanner(fields, rows, len(layout.columns), stream.event_time, stream.event_id, strings)
+            row_of: dict[str, int | None] = {field.name: row for field, row in zip(fields, rows, strict=True)}
+            known = stream.fields if len(stream.fields) <= FIELDS_MAX else fields
+            rows_known = [row_of.get(field.name) for field in known]
+            self._scanner = Scanner(known, rows_known, len(layout.columns), stream.event_time, stream.event_id, strings)
 
     def decode(self, raw: Sequence[bytes]) -> Decoded:
         """The columns of the good records of `raw` and the reasons for the others.
@@ -160,15 +167,15 @@ class Decoder:
         if good.all():
             return Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
         left = np.flatnonzero(~good)
-        late = self._careful.decode([raw[row] for row in left.tolist()])
-        back = left[late.rows]
-        scanned.values[:, back], scanned.nulls[:, back], scanned.at_us[back] = late.values, late.nulls, late.event_at_us
+        rest = self._careful.decode([raw[row] for row in left.tolist()])
+        back = left[rest.rows]
+        scanned.values[:, back], scanned.nulls[:, back], scanned.at_us[back] = rest.values, rest.nulls, rest.event_at_us
         if ids is not None:
-            for row, text in zip(back.tolist(), late.ids or (), strict=True):
+            for row, text in zip(back.tolist(), rest.ids or (), strict=True):
                 ids[row] = text
         good[back] = True
         whole = Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
-        rejected = [replace(item, row=int(left[item.row]) + first) for item in late.rejected]
+        rejected = [replace(item, row=int(left[item.row]) + first) for item in rest.rejected]
         return replace(_taken(whole, np.flatnonzero(good)), rejected=rejected)
 
 

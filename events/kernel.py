@@ -1,7 +1,8 @@
 """Compiled functions and where their machine code is kept.
 
 Numba's cache does not notice when a function called from *another* file changes (measured), so the cache folder is
-named after everything that can matter: all kernel sources, the Numba version and the CPU. It lies in
+named after everything that can matter: all kernel sources, where they lie and when they were written (by which Numba
+knows them), the Numba version and the CPU. It lies in
 `$STAKEOUT_CACHE` or `~/.cache/stakeout`.
 """
 
@@ -36,7 +37,7 @@ def cache_folder() -> Path:
     """The folder for this very set of kernels on this machine."""
     digest = hashlib.sha256(f"{numba.__version__} {llvm.get_host_cpu_name()}".encode())
     for path in sources():
-        digest.update(path.read_bytes())
+        digest.update(f"{path} {path.stat().st_mtime_ns}".encode() + path.read_bytes())
     home = Path(os.environ.get("STAKEOUT_CACHE") or Path.home() / ".cache" / "stakeout")
     return home / "kernels" / digest.hexdigest()[:16]
 

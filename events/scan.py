@@ -33,7 +33,7 @@ from events.types import Kind, Type
 U64 = npt.NDArray[np.uint64]
 
 FIELDS_MAX = 64
-"""Fields that are needed: the kernel keeps one bit for each."""
+"""The kernel keeps one bit for each."""
 
 TEXT_BYTES_MAX = 40
 """Longer texts get their codes one by one."""
@@ -47,7 +47,7 @@ OP, SCALE, LOW, HIGH, NULLABLE, ROW, USE, NAME_SIZE = range(8)
 """SCALE: decimals of a number; what an integer is multiplied by (-1000: divided by 1000).
 LOW, HIGH: bounds of the number before that.   ROW: of `values`, -1 for none.   USE: below"""
 
-INTEGER, DECIMAL, FLOAT, BOOL, TEXT, ZONED, LOCAL = range(7)
+INTEGER, DECIMAL, FLOAT, BOOL, TEXT, ZONED, LOCAL, SKIP = range(8)
 IS_TIME, IS_ID = 1, 2
 
 MISSED, LARGEST, END = range(3)
@@ -576,10 +576,12 @@ def record(
             if byte(buffer, i) != COLON:
                 return -1
         i = space_end(buffer, i + 1)
-        if field < 0:
+        if field >= 0:
+            following = field + 1
+        if field < 0 or plan[field, OP] == SKIP:
             i = skip_value(buffer, i)
         else:
-            following, bit = field + 1, np.uint64(1) << np.uint64(field)
+            bit = np.uint64(1) << np.uint64(field)
             if seen & bit != NONE:
                 return -1
             seen |= bit
@@ -701,14 +703,17 @@ class Scanner:
     """The plan of a stream's fields, and the texts whose codes are known."""
 
     def __init__(
-        self, fields: Sequence[Field], rows: Sequence[int], columns: int, event_time: str, event_id: str | None,
+        self, fields: Sequence[Field], rows: Sequence[int | None], columns: int, event_time: str, event_id: str | None,
         strings: StringTable,
     ) -> None:  # fmt: skip
-        """fields: those that are needed, at most FIELDS_MAX; rows: their rows among `columns`, -1 for none."""
+        """fields: at most FIELDS_MAX, in the order that is usual in records
+        rows:   of each field, its row among `columns`; -1 where it is only checked, None where it isn't needed: a name
+                that is known is found at once where it is expected
+        """
         sizes = [len(field.name.encode()) for field in fields]
         self._plan = np.array(
             [
-                [*_operation(field), field.nullable, row, _use(field.name, event_time, event_id), size]
+                _step(field, row, size, event_time, event_id)
                 for field, row, size in zip(fields, rows, sizes, strict=True)
             ],
             np.int64,
@@ -716,8 +721,9 @@ class Scanner:
         width = (max(sizes) + 7) // 8 * 8
         padded = b"".join(field.name.encode().ljust(width, b"\0") for field in fields)
         self._names = np.frombuffer(padded, "<u8").astype(np.uint64).reshape(len(fields), width // 8)
-        self._required = np.uint64(sum(1 << place for place, field in enumerate(fields) if not field.nullable))
-        self._foreign = np.setdiff1d(np.arange(columns), np.array(rows))
+        is_required = (self._plan[:, NULLABLE] == 0) & (self._plan[:, OP] != SKIP)
+        self._required = np.uint64(sum(1 << place for place in np.flatnonzero(is_required).tolist()))
+        self._foreign = np.setdiff1d(np.arange(columns), self._plan[:, ROW])
         self._texts_each = int(((self._plan[:, OP] == TEXT) & (self._plan[:, ROW] >= 0)).sum())
         self._columns = columns
         self._id_op = next((_operation(field)[0] for field in fields if field.name == event_id), None)
@@ -790,8 +796,12 @@ def _operation(field: Field) -> tuple[int, int, int, int]:
     }[field.format]
 
 
-def _use(name: str, event_time: str, event_id: str | None) -> int:
-    return IS_TIME if name == event_time else IS_ID if name == event_id else 0
+def _step(field: Field, row: int | None, size: int, event_time: str, event_id: str | None) -> list[int]:
+    """One row of the plan."""
+    if row is None:
+        return [SKIP, 0, 0, 0, 1, -1, 0, size]
+    use = IS_TIME if field.name == event_time else IS_ID if field.name == event_id else 0
+    return [*_operation(field), field.nullable, row, use, size]
 
 
 class KnownTexts:

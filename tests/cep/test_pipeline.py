@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cep.alert import Alert
-from cep.control import Activate, Change, Pause, PatternVersion, Resume, Retire
+from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.pipeline import LaneState, advance, process
 from events.decode import Decoder
 from events.order import Arrived, Orderer, Source

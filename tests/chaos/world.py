@@ -21,7 +21,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from cep.alert import Alert
-from cep.log.kafka import KafkaSource
+from cep.log.kafka import KafkaSource, offset_of
 from cep.log.kafka_topics import Topics, create_topics
 from cep.log.protocol import ALERTS, Partition
 from cep.settings import Kafka
@@ -80,6 +80,7 @@ class World:
     seed: int = 1
     records: list[list[bytes]] = field(default_factory=list)
     alerts: list[list[Alert]] = field(default_factory=list)
+    offsets: list[list[int]] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     supervised: dict[str, Process] = field(default_factory=dict)
 
@@ -90,6 +91,7 @@ class World:
         self.records = [[] for _ in range(self.partitions)]
         create_topics(self.app, self.lanes, self.settings, {self.topic: self.partitions})
         self.alerts = [[] for _ in range(self.lanes)]
+        self.offsets = [[] for _ in range(self.lanes)]
         self._reader = self._open(self.app)
 
     # --- What goes in -----------------------------------------------------------------------------------------------
@@ -180,7 +182,10 @@ class World:
         for lane, alerts in enumerate(self.alerts):
             due = [each for place in range(lane, self.partitions, self.lanes) for each in expected(self.records[place])]
             ids = [alert.alert_id for alert in alerts]
-            assert sorted(ids) == sorted(due), f"lane {lane}: {difference(ids, due)}"
+            told = [
+                (offset, alert.epoch, alert.sequence) for offset, alert in zip(self.offsets[lane], alerts, strict=True)
+            ]
+            assert sorted(ids) == sorted(due), f"lane {lane}: {difference(ids, due)}\n(offset, epoch, sequence): {told}"
             assert [alert.sequence for alert in alerts] == list(range(len(alerts)))
             epochs = [alert.epoch for alert in alerts]
             assert epochs == sorted(epochs)
@@ -204,7 +209,8 @@ class World:
         app = f"{self.app}-calm"
         create_topics(app, self.lanes, self.settings)
         calm = World.__new__(World)
-        calm.__dict__.update(self.__dict__, app=app, alerts=[[] for _ in range(self.lanes)], _reader=self._open(app))
+        calm.__dict__.update(self.__dict__, app=app, _reader=self._open(app))
+        calm.alerts, calm.offsets = [[] for _ in range(self.lanes)], [[] for _ in range(self.lanes)]
         process = self.start("calm", app=app)
         calm.await_alerts(self.due)
         process.signal(signal.SIGTERM)
@@ -236,6 +242,7 @@ class World:
             assert error is None or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN), error
             if error is None:
                 self.alerts[message.partition() or 0].append(_alert(message.value() or b""))
+                self.offsets[message.partition() or 0].append(offset_of(message))
 
     def _await(self, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE_S

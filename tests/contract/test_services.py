@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import create_engine, text
@@ -58,7 +58,7 @@ def write_record(kafka: str, topic: str, value: bytes) -> None:
 def read_record(kafka: str, topic: str) -> bytes | None:
     settings = {"bootstrap.servers": kafka, "group.id": topic, "auto.offset.reset": "earliest"}
     consumer = Consumer({**settings, "isolation.level": "read_committed"})
-    consumer.subscribe([topic])
+    consumer.assign([TopicPartition(topic, 0, 0)])
     try:
         message = consumer.poll(60)
         assert message is not None, f"no record of {topic} within 60 s"
@@ -317,6 +317,12 @@ def wait_until_empty(folder: str, seconds: float = 60.0) -> list[str]:
     return left
 
 
+def hears_signals() -> None:
+    """Who runs the tests may ignore signals (nohup, a background job); the process under test must not inherit it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def runner() -> Iterator[Callable[[str, str], tuple[subprocess.Popen[str], str]]]:
     """Starts a `run` of the given services whose command prints its folder; returns both once it has."""
@@ -324,7 +330,9 @@ def runner() -> Iterator[Callable[[str, str], tuple[subprocess.Popen[str], str]]
 
     def begin(names: str, program: str) -> tuple[subprocess.Popen[str], str]:
         words = [sys.executable, SCRIPT, "run", "--only", names, "--", sys.executable, "-c", program]
-        begun.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=own_servers()))
+        begun.append(
+            subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=own_servers(), preexec_fn=hears_signals)
+        )
         assert begun[-1].stdout is not None
         return begun[-1], begun[-1].stdout.readline().strip()
 

@@ -99,8 +99,8 @@ def _aggregate(aggregate: str, values: Sequence[Value]) -> Value:
 
 
 def _unary(op: str, value: Value) -> Value:
-    if op == "is_null":
-        return value is None
+    if op in ("is_null", "is_true", "is_false"):
+        return value is {"is_null": None, "is_true": True, "is_false": False}[op]
     if value is None:
         return None
     match op:
@@ -119,6 +119,8 @@ def _binary(op: str, left: Value, right: Value) -> Value:
         if decisive in (left, right):
             return decisive
         return None if None in (left, right) else not decisive
+    if op == "coalesce":
+        return right if left is None else left
     if left is None or right is None:
         return None
     if isinstance(left, str) or isinstance(right, str):
@@ -146,6 +148,8 @@ def _number(op: str, left: float, right: float) -> Value:
             return left - right
         case "*":
             return left * right
+        case "/":
+            return left / right if right else None
     raise ValueError(f"the reference knows no operator {op!r}")
 
 

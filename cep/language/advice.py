@@ -28,7 +28,7 @@ def greedy_loses(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
                 f" {called(after)} be taken: matches can be lost",
                 "leave the upper bound or `greedy` away",
             )
-        elif item.inner is Inner.CONSECUTIVE and unbounded(item):
+        elif item.inner is Inner.CONSECUTIVE and unbounded(item) and after.contiguity in WAITING:
             yield Problem(
                 f"{place.path}.greedy",
                 f"once another event has ended the loop, a further {called(item)} can't be taken and is not passed"
@@ -86,7 +86,7 @@ def loops_end(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         return
     for place in found:
         item = place.item
-        if unbounded(item) and item.until is None and not item.gap_us:
+        if unbounded(item) and item.until is None and not item.gap_us and not breaks_off(item):
             yield Problem(
                 place.path,
                 f"the loop over {called(item)} has no end: every partial that has reached it would live for ever",
@@ -102,6 +102,11 @@ def loops_end(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
             )
 
 
+def breaks_off(item: Item) -> bool:
+    """Is it a loop that the first event ends which it does not take?"""
+    return isinstance(item, Step) and item.inner is Inner.CONSECUTIVE and item.where is not None
+
+
 def hurried(item: Item) -> bool:
     """Does its gap end the wait for it? The gap of a loop is only between the loop's own events."""
     return item.gap_us > 0 and not loops(item)
@@ -114,6 +119,12 @@ def partials_stay(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     yield from loops_end(pattern, found)
     for place in found:
         item = place.item
+        if unbounded(item) and item.until is None and not item.gap_us and breaks_off(item):
+            yield Problem(
+                place.path,
+                f"a partial in the loop over {called(item)} lives while no other event comes",
+                "add `within`",
+            )
         if item.until is not None and not item.gap_us:
             yield Problem(
                 f"{place.path}.until",

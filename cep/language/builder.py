@@ -162,6 +162,12 @@ class PatternBuilder:
         shorter = before if isinstance(before, str) and lasts(before) <= lasts(length) else length
         return replace(self, settings={**self.settings, "within": shorter})
 
+    def measures(self, **expressions: str) -> PatternBuilder:
+        """Named values of a match that its alert carries, as `total="sum(probe.amount)"`."""
+        before = self.settings.get("measures", {})
+        assert isinstance(before, Mapping)
+        return replace(self, settings={**self.settings, "measures": {**before, **expressions}})
+
     def alert(self, *, severity: str = "medium", message: str = "") -> PatternBuilder:
         """What an alert of the pattern says."""
         said = {"severity": severity, "message": message}

@@ -21,6 +21,7 @@ from cep.language.limits import (
     KEY_FIELDS_MAX,
     KEYWORDS,
     LOOP_MAX,
+    MEASURES_MAX,
     MESSAGE_CHARS_MAX,
     NAME_CHARS_MAX,
     PATTERN_NAME,
@@ -66,6 +67,7 @@ def pattern_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     yield from counted("key", len(pattern.key), KEY_FIELDS_MAX, "key fields")
     yield from counted("stream", len(pattern.streams), STREAMS_MAX, "streams")
     yield from counted("description", len(pattern.description), DESCRIPTION_CHARS_MAX, "characters")
+    yield from counted("measures", len(pattern.measures), MEASURES_MAX, "measures")
     yield from counted("alert.message", len(pattern.alert.message), MESSAGE_CHARS_MAX, "characters")
     conditions = {expression for place in found for expression in conditions_of(place.item)}
     yield from counted("steps", len(conditions), CONDITIONS_MAX, "different conditions")
@@ -149,6 +151,14 @@ def step_names(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         if name in seen:
             yield Problem(path, f"there is a step `{name}` already, at {seen[name]}", "give it another name")
         seen.setdefault(name, place.path)
+
+
+def measure_names(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """A measure is a field of its alert: its name is a word."""
+    for name in (measure.name for measure in pattern.measures):
+        if len(name) > NAME_CHARS_MAX or not STEP_NAME.fullmatch(name):
+            rule = f"letters, digits and `_`, a letter first; at most {NAME_CHARS_MAX} characters"
+            yield Problem(f"measures.{name}", f"`{name}` is no name for a measure", rule)
 
 
 # -- what Flink refuses too -------------------------------------------------------------------------------------------
@@ -414,7 +424,7 @@ def latest(place: Place, order: dict[str, int]) -> int:
     return max((order[step.name] for step in flatten((whole,))), default=-1)
 
 
-LIMITS: tuple[Rule, ...] = (pattern_limits, depth, loop_limits, window_limits, pattern_name, step_names)
+LIMITS: tuple[Rule, ...] = (pattern_limits, depth, loop_limits, window_limits, pattern_name, step_names, measure_names)
 
 SHARED: tuple[Rule, ...] = (
     *LIMITS,

@@ -5,6 +5,7 @@
     skip: no_skip | past_last_event | to_next | {to_first: step} | {to_last: step}
     emit: eager | ordered                    timeouts: true | false
     alert: {severity: low | medium | high | critical, message: "{count(probe)} probes"}
+    measures: {probes: count(probe), loss: cashout.amount, …}, what an alert carries
     steps:
       - name, where, or: [more conditions], stream
         contiguity: next | followed_by (default) | followed_by_any | not_next | not_followed_by
@@ -13,8 +14,9 @@
         gap: 5s, the longest time since the event taken before; of a loop, between its own events
       - group: [steps], contiguity, times …  as above, but no gap
 
-Every problem of a document is reported at once, each with its place. Reading is total: what can't be read is noted and
-replaced by a default, and the checks of `check.py` are left out only where they would judge such a default.
+An SQL statement becomes a document first (`sql.py`). Every problem is reported at once, each with its place. Reading is
+total: what can't be read is noted and replaced by a default, and the checks of `check.py` are left out only where they
+would judge such a default.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from dataclasses import dataclass, replace
 from cep.language.check import check
 from cep.language.limits import WITHIN_MAX_US
 from cep.language.message import check_message
-from cep.language.pattern import AlertText, Emit, Group, Inner, Pattern, Skip, Step, Times, flatten
+from cep.language.pattern import AlertText, Emit, Group, Inner, Measure, Pattern, Skip, Step, Times, flatten
 from cep.language.places import places
 from cep.language.section import Notes, Section, found
 from cep.language.source import Source, read_text
+from cep.language.sql import read_statement
+from cep.language.sql_text import is_sql
 from cep.language.steps import Draft, Drafts, joined, name_of, read_items
-from cep.language.wording import closest
+from cep.language.wording import closest, column_of
 from events import expression
 from events.duration import duration_text
 from events.errors import InvalidDocument, Problem
@@ -42,16 +46,28 @@ Document = Mapping[str, object]
 Fields = Mapping[str, Type]
 
 SEVERITIES = ("low", "medium", "high", "critical")
-PATTERN_KEYS = ("name", "description", "stream", "key", "within", "skip", "emit", "timeouts", "steps", "alert")
+PATTERN_KEYS = (
+    "name",
+    "description",
+    "stream",
+    "key",
+    "within",
+    "skip",
+    "emit",
+    "timeouts",
+    "steps",
+    "alert",
+    "measures",
+)
 
 
 def read_pattern(document: Document | str, streams: Mapping[str, Stream], subject: str) -> Pattern:
-    """The pattern of a document, given as a mapping or as YAML or JSON text.
+    """The pattern of a document, given as a mapping or as YAML or JSON text, or as an SQL statement (see `sql.py`).
 
     streams: those that a pattern can read, by name
     subject: what the document is called in messages, as its file
 
-    Raises InvalidDocument with every problem; from YAML text, each with its line.
+    Raises InvalidDocument with every problem; from YAML and SQL text, each with its line.
     """
     pattern, problems = attempt_pattern(document, streams, subject)
     if problems:
@@ -63,15 +79,23 @@ def attempt_pattern(
     document: Document | str, streams: Mapping[str, Stream], subject: str
 ) -> tuple[Pattern, list[Problem]]:
     """`read_pattern` for callers that collect: the pattern is of use only when there are no problems."""
-    source = read_text(document) if isinstance(document, str) else Source(document)
+    source = source_of(document, streams)
     notes = Notes(list(source.problems))
     if source.problems and source.value is None:
         pattern = Pattern("", (), (), ())
     else:
         pattern = whole(source.value, streams, notes)
         notes.problems += [problem for problem in check(pattern) if not notes.doubts(problem.where)]
-    in_order = sorted(notes.problems, key=lambda problem: source.line(problem.where))
-    return pattern, [replace(problem, where=source.position(subject, problem.where)) for problem in in_order]
+    in_order = sorted(notes.problems, key=lambda problem: source.rank(problem.where))
+    placed = [replace(problem, where=source.position(subject, problem.where)) for problem in in_order]
+    return pattern, list(dict.fromkeys(placed))
+
+
+def source_of(document: Document | str, streams: Mapping[str, Stream]) -> Source:
+    """The plain values of a document, and where each stands."""
+    if not isinstance(document, str):
+        return Source(document)
+    return read_statement(document, streams) if is_sql(document) else read_text(document)
 
 
 # -- the whole --------------------------------------------------------------------------------------------------------
@@ -105,6 +129,7 @@ def whole(value: object, streams: Mapping[str, Stream], notes: Notes) -> Pattern
         timeouts=section.flag("timeouts"),
         description=section.text("description"),
         alert=read_alert(section, drafted, key, known),
+        measures=read_measures(section, drafted, key, known),
     )
 
 
@@ -209,12 +234,53 @@ def read_alert(section: Section, steps: tuple[Step | Group, ...], key: Sequence[
     inner = Section(value, "alert", section.notes)
     inner.only(("severity", "message"), {})
     alert = AlertText(inner.one_of("severity", SEVERITIES, AlertText().severity), inner.text("message"))
-    flat = flatten(steps)
-    if all(step.name in known.steps for step in flat):
-        negated = [step.name for step in flat if step.contiguity.negated]
-        taken = {name: fields for name, fields in known.steps.items() if name not in negated}
+    negated, taken = absent_and_taken(steps, known)
+    if taken is not None:
         section.notes.problems += check_message(alert.message, taken, key, negated, known.secret, "alert.message")
     return alert
+
+
+def absent_and_taken(steps: tuple[Step | Group, ...], known: Known) -> tuple[list[str], Mapping[str, Fields] | None]:
+    """The steps that must not occur, and the fields of the others; None if a step's stream is unknown."""
+    flat = flatten(steps)
+    negated = [step.name for step in flat if step.contiguity.negated]
+    if any(step.name not in known.steps for step in flat):
+        return negated, None
+    return negated, {name: fields for name, fields in known.steps.items() if name not in negated}
+
+
+def read_measures(
+    section: Section, steps: tuple[Step | Group, ...], key: Sequence[str], known: Known
+) -> tuple[Measure, ...]:
+    """The named values, by name, each an expression over the steps that take events and over the key."""
+    value = section.values.get("measures", {})
+    if not isinstance(value, Mapping):
+        section.wrong("measures", f"must be a mapping, found {found(value)}", "measures: {total: sum(probe.amount)}")
+        return ()
+    inner = Section(value, "measures", section.notes)
+    texts = {str(name): inner.text(name) for name in value}
+    _, taken = absent_and_taken(steps, known)
+    if taken is None:
+        return ()
+    own = {name: fields[name] for fields in known.streams.values() for name in key if name in fields}
+    measures = []
+    for name, text in sorted(texts.items()):
+        where = f"measures.{name}"
+        tree, problems = expression.attempt(text, own, taken, "", where, None) if text else (None, ())
+        section.notes.problems += [*problems, *(secret_shown(tree, known, where, text) if tree else ())]
+        if tree is not None:
+            measures.append(Measure(name, tree, text))
+    return tuple(measures)
+
+
+def secret_shown(tree: Expression, known: Known, where: str, text: str) -> list[Problem]:
+    """The secret fields that a measure would show; how many there were may be told."""
+    past = [(each.step, each.field) for each in expression.references(tree) if each.field and each.aggregate != "count"]
+    hidden = {name for step, name in past if name in known.secret[step]}
+    hidden |= {name for name in expression.fields_of(tree) if any(name in names for names in known.secret.values())}
+    return [
+        Problem(where + column_of(text, name), f"`{name}` is secret: no measure may show it") for name in sorted(hidden)
+    ]
 
 
 # -- conditions -------------------------------------------------------------------------------------------------------
@@ -283,6 +349,7 @@ def dump_pattern(pattern: Pattern) -> dict[str, object]:
         emit="" if pattern.emit is Emit.EAGER else pattern.emit.value,
         timeouts=pattern.timeouts,
         steps=[dump_item(item, index == 0) for index, item in enumerate(pattern.steps)],
+        measures={measure.name: measure.source for measure in pattern.measures},
         alert=given(**alert) if pattern.alert != AlertText() else "",
     )
 

@@ -42,11 +42,14 @@ DESCRIPTION_CHARS_MAX = 2_000
 MESSAGE_CHARS_MAX = 500
 """Length of an alert's template."""
 
+MEASURES_MAX = 32
+"""Measures of one pattern."""
+
 VALUE_CHARS_MAX = 80
 """Length of one value inside an alert's sentence; what is longer is cut."""
 
 NAME_CHARS_MAX = 64
-"""Length of a pattern's or step's name."""
+"""Length of a pattern's, step's or measure's name."""
 
 PATTERN_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 """`card-testing`: what an address, a topic and a file can carry without quoting."""

@@ -108,6 +108,19 @@ class AlertText:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A named value of a match, which its alert carries.
+
+    value:  over the events of the steps; a bare field is one of the key
+    source: the document's text
+    """
+
+    name: str
+    value: Expression
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """One version of a pattern. The first step's contiguity has no meaning (a start is never bound to the past).
 
@@ -128,6 +141,7 @@ class Pattern:
     description: str = ""
     version: int = 1
     alert: AlertText = field(default_factory=AlertText)
+    measures: tuple[Measure, ...] = ()
 
 
 def flatten(steps: tuple[Step | Group, ...]) -> list[Step]:

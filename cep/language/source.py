@@ -43,6 +43,10 @@ class Source:
             path = LAST_PART.sub("", path)
         return self.lines.get(path, 0)
 
+    def rank(self, where: str) -> int:
+        """By which problems are put in order."""
+        return self.line(where)
+
     def position(self, subject: str, where: str) -> str:
         """A problem's place as people look it up: `x.yaml:7 steps[1].where:9`, or the path alone without lines."""
         line = self.line(where)

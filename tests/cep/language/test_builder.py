@@ -34,6 +34,7 @@ def test_the_builder_and_the_document_give_the_same_pattern() -> None:
         .where("amount > 500 and amount > 50 * avg(probe.amount)")
         .within("10m")
         .alert(severity="high", message="{count(probe)} probes")
+        .measures(probes="count(probe)", loss="sum(probe.amount) + cashout.amount")
         .build(ONE)
     )
     document = """
@@ -46,6 +47,7 @@ steps:
   - {name: probe, where: "amount < 2", times: {at_least: 3}, greedy: true}
   - {name: cashout, where: "amount > 500 and amount > 50 * avg(probe.amount)"}
 alert: {severity: high, message: "{count(probe)} probes"}
+measures: {probes: count(probe), loss: sum(probe.amount) + cashout.amount}
 """
     assert built == read_pattern(document, STREAMS, "test")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cep.language.document import attempt_pattern, dump_pattern, read_pattern
 from cep.language.limits import DOCUMENT_CHARS_MAX
+from cep.language.measures import measured
 from cep.language.pattern import AlertText, Contiguity, Emit, Group, Inner, Pattern, Skip, Step, Times, flatten
 from events.errors import InvalidDocument
 from events.expression import render
@@ -177,6 +179,22 @@ def test_in_a_pattern_of_one_stream_no_step_names_it() -> None:
     assert (pattern.streams, flatten(pattern.steps)[0].stream) == (("logins",), "")
 
 
+def test_measures_are_named_expressions_over_the_events_of_the_match_and_its_key() -> None:
+    pattern = read(
+        CARD_TESTING
+        + 'measures: {probes: count(probe), times_over: "cashout.amount / avg(probe.amount)", card: card_id}'
+    )
+    assert [measure.name for measure in pattern.measures] == ["card", "probes", "times_over"]
+    assert [render(measure.value) for measure in pattern.measures] == [
+        "card_id",
+        "count(probe)",
+        "cashout.amount / avg(probe.amount)",
+    ]
+    probes = [{"amount": Decimal(1), "card_id": "c"}, {"amount": Decimal(3), "card_id": "c"}]
+    matched = {"probe": probes, "cashout": [{"amount": Decimal(600), "card_id": "c"}]}
+    assert measured(pattern, matched) == {"probes": 2, "times_over": 300.0, "card": "c"}
+
+
 def test_json_text_and_a_mapping_mean_what_yaml_means() -> None:
     mapping = yaml.safe_load(CARD_TESTING)
     assert read(json.dumps(mapping)) == read_pattern(mapping, STREAMS, "test") == read(CARD_TESTING)
@@ -281,6 +299,7 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
         "timeouts": draw(st.booleans()),
         "description": draw(st.sampled_from(["", "what: it is\nfor"])),
         "alert": draw(st.sampled_from([{}, {"severity": "low"}, {"message": "{count(s0)} of {{card}} {card_id}"}])),
+        "measures": draw(st.sampled_from([{}, {"n": "count(s0)", "card": "card_id"}, {"b": "s0.amount * 2 > 3"}])),
     }
     return {"name": "p", "stream": "transactions", "key": ["card_id"], "steps": sequence(0)} | {
         key: value for key, value in whole.items() if value

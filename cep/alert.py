@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -55,13 +56,18 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     processed_at_us: int = 0
 
 
+def is_plain(text: str) -> bool:
+    """Does `escaped` leave it as it is, each part of it too?"""
+    return text.isprintable() and "\\" not in text
+
+
 def escaped(text: str) -> str:
     """`text` without control characters: backslash and everything below U+0020 as `\\uXXXX`.
 
     >>> escaped("a\\x1fb")
     'a\\\\u001fb'
     """
-    if text.isprintable() and "\\" not in text:
+    if is_plain(text):
         return text
     return "".join(f"\\u{ord(sign):04x}" if sign < " " or sign == "\\" else sign for sign in text)
 
@@ -89,6 +95,8 @@ def canonical(
         [key_text(value) for value in key],
         *([name, *event_ids] for name, event_ids in steps),
     ]
+    if is_plain("".join(chain.from_iterable(groups))):  # the common case, at one look
+        return GROUP.join(map(UNIT.join, groups))
     return GROUP.join(UNIT.join(escaped(part) for part in group) for group in groups)
 
 

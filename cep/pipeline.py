@@ -6,8 +6,9 @@ Batch ─▶ bits ─▶ match ─▶ Alert        `process`     events
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canoni
 from cep.automaton.plan import Plan, compile_pattern
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.document import read_pattern
-from cep.language.message import render_message
+from cep.language.message import render_message, steps_read
+from cep.language.pattern import Pattern
 from cep.matcher import columns as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
@@ -186,29 +188,58 @@ def outcome(matches: Matches, before: np.ndarray[Any, np.dtype[np.int64]], state
     """Alerts of matches, with the kernel's counts since `before`."""
     after = state.matcher.state.counters
     counts = tuple(int(after[name] - before[name]) for name in (c.STARTED, c.TAKEN, c.DIED, c.MATCHED))
-    alerts = [alert_of(matches, row, state) for row in range(len(matches))]
-    return Outcome(alerts, (counts[0], counts[1], counts[2], counts[3]))
+    return Outcome(alerts_of(matches, state), (counts[0], counts[1], counts[2], counts[3]))
 
 
-def alert_of(matches: Matches, row: int, state: LaneState) -> Alert:
-    """The alert of one match."""
-    place = state.running[int(matches.plan[row])]
-    assert place is not None, "a match of a retired plan"
-    plan, pattern = place.plan, place.plan.pattern
-    names = state.matcher.tables.step_names
-    span = slice(int(matches.offsets[row]), int(matches.offsets[row + 1]))
-    steps = matches.steps[span].tolist()
-    records = [state.captured[sequence] for sequence in matches.sequences[span].tolist()]
-    instants = matches.at[span].tolist()
-    is_match = int(matches.kind[row]) == c.KIND_MATCH
-    at_us = instants[-1] if is_match else int(matches.started_at[row]) + pattern.within_us
-    kind: AlertKind = "timeout" if int(matches.kind[row]) == c.KIND_TIMEOUT else "match"
-    key = key_of(plan, matches.keys[row].tolist(), state)
-    by_step: dict[int, list[tuple[str, bytes]]] = {step: [] for step in sorted(set(steps))}
-    for step, record in zip(steps, records, strict=True):
-        by_step[step].append(record)
-    ids = [(names[step], [event_id for event_id, _ in found]) for step, found in by_step.items()]
-    bodies = {names[step]: [msgspec.json.decode(body) for _, body in found] for step, found in by_step.items()}
+def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
+    """The alert of each match. Columns become lists at once: a number at a time costs more than all the rest."""
+    if not len(matches):
+        return []
+    types = {(column.stream, column.name): column.type for column in state.layout.columns}
+    steps, sequences, instants = matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist()
+    alerts = []
+    for place, kind, started_us, keys, (first, last) in zip(
+        matches.plan.tolist(),
+        matches.kind.tolist(),
+        matches.started_at.tolist(),
+        matches.keys.tolist(),
+        pairwise(matches.offsets.tolist()),
+        strict=True,
+    ):
+        running = state.running[place]
+        assert running is not None, "a match of a retired plan"
+        pattern = running.plan.pattern
+        at_us = instants[last - 1] if kind == c.KIND_MATCH else started_us + pattern.within_us
+        told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
+        taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
+        alerts.append(alert_of(pattern, told, at_us, key_of(pattern, keys, types, state), taken, state))
+    return alerts
+
+
+def alert_of(
+    pattern: Pattern,
+    kind: AlertKind,
+    at_us: int,
+    key: dict[str, KeyValue],
+    taken: Sequence[tuple[int, int, int]],
+    state: LaneState,
+) -> Alert:
+    """The alert of one match. taken: (number of the step, number of the event in the log, the event's time)."""
+    names, captured = state.matcher.tables.step_names, state.captured
+    events = [
+        MatchedEvent(names[step], captured[sequence][0], event_at_us, msgspec.Raw(captured[sequence][1]))
+        for step, sequence, event_at_us in taken
+    ]
+    by_step: dict[int, list[MatchedEvent]] = {step: [] for step in sorted({step for step, _, _ in taken})}
+    for (step, _, _), event in zip(taken, events, strict=True):
+        by_step[step].append(event)
+    ids = [(names[step], [event.event_id for event in found]) for step, found in by_step.items()]
+    read = steps_read(pattern.alert.message)
+    bodies = {
+        names[step]: [msgspec.json.decode(event.event) for event in found]
+        for step, found in by_step.items()
+        if names[step] in read
+    }
     return Alert(
         alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), ids)),
         pattern=pattern.name,
@@ -218,19 +249,17 @@ def alert_of(matches: Matches, row: int, state: LaneState) -> Alert:
         message=render_message(pattern.alert.message, bodies, key),
         key=key,
         at_us=at_us,
-        started_at_us=instants[0],
-        events=[
-            MatchedEvent(names[step], event_id, at, msgspec.Raw(body))
-            for step, (event_id, body), at in zip(steps, records, instants, strict=True)
-        ],
+        started_at_us=taken[0][2],
+        events=events,
     )
 
 
-def key_of(plan: Plan, values: list[int], state: LaneState) -> dict[str, KeyValue]:
+def key_of(
+    pattern: Pattern, values: Sequence[int], types: Mapping[tuple[str, str], Type], state: LaneState
+) -> dict[str, KeyValue]:
     """The key's fields as an alert shows them."""
-    stream = plan.pattern.streams[0]
-    types = {column.name: column.type for column in state.layout.columns if column.stream == stream}
-    return {name: shown(value, types[name], state) for name, value in zip(plan.pattern.key, values, strict=False)}
+    stream = pattern.streams[0]
+    return {name: shown(value, types[stream, name], state) for name, value in zip(pattern.key, values, strict=False)}
 
 
 def shown(value: int, kind: Type, state: LaneState) -> KeyValue:

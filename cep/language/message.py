@@ -79,6 +79,16 @@ def read_message(template: str) -> tuple[tuple[Piece, ...], tuple[Problem, ...]]
     return tuple(piece for piece in pieces if piece), tuple(problems)
 
 
+@lru_cache(maxsize=4096)
+def steps_read(template: str) -> frozenset[str]:
+    """The steps whose events the template shows or counts: of the others, none need be parsed.
+
+    >>> sorted(steps_read("{count(probe)} with {card_id}, then {cash.amount}"))
+    ['cash', 'probe']
+    """
+    return frozenset(piece.step for piece in read_message(template)[0] if isinstance(piece, Placeholder) and piece.step)
+
+
 def read_placeholder(text: str, column: int) -> Placeholder | Problem:
     """One placeholder, without its braces."""
     if call := CALL.fullmatch(text):

@@ -287,6 +287,7 @@ class Lane:
             self._partitions_look_us = now_us + self._settings.partitions_look_ms * 1000
             with suppress(ServiceUnavailable):  # asked again soon; a broker that stays away stops the commits
                 self._find_partitions()
+            self._commit.look()
 
     def _find_partitions(self) -> None:
         new = [partition for partition in self._source.partitions() if partition not in self._positions]

@@ -370,30 +370,40 @@ def reader_settings(settings: Kafka, group: str) -> dict[str, Any]:
 
 
 def offsets_at(
-    admin: AdminClient, partitions: Sequence[Partition], where: Literal["earliest", "latest"], timeout_s: float
+    admin: AdminClient,
+    partitions: Sequence[Partition],
+    where: Literal["earliest", "latest"],
+    timeout_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
 ) -> Positions:
-    """Asks the brokers, for what a reader of committed records may see; again while leaders are being elected."""
+    """Asks the brokers; again while leaders are being elected. `isolation` says whose end "latest" is: that of readers
+    of committed records, or of all."""
     if not partitions:
         return {}
     until = monotonic() + timeout_s
     with translated(", ".join(sorted({partition.topic for partition in partitions}))):
         while True:
             try:
-                return _listed(admin, partitions, where, timeout_s)
+                return _listed(admin, partitions, where, timeout_s, isolation)
             except KafkaException as error:
                 if error_of(error).code() not in ELECTING or monotonic() > until:
                     raise
                 sleep(ELECTING_SECONDS)
+                admin.list_topics(timeout=timeout_s)  # else the client asks with the leader's old epoch, for minutes
 
 
 def _listed(
-    admin: AdminClient, partitions: Sequence[Partition], where: Literal["earliest", "latest"], timeout_s: float
+    admin: AdminClient,
+    partitions: Sequence[Partition],
+    where: Literal["earliest", "latest"],
+    timeout_s: float,
+    isolation: IsolationLevel,
 ) -> Positions:
     spec: Any = OffsetSpec  # its methods have no types
     at = spec.latest() if where == "latest" else spec.earliest()
     asked = admin.list_offsets(
         {TopicPartition(*partition): at for partition in partitions},
-        isolation_level=IsolationLevel.READ_COMMITTED,
+        isolation_level=isolation,
         request_timeout=timeout_s,
     )
     return {Partition(place.topic, place.partition): future.result().offset for place, future in asked.items()}

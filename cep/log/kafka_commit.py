@@ -1,30 +1,29 @@
 """Kafka as what a lane writes: outputs and journal record in one transaction of `transactional.id` = <app>-lane-<i>.
 
     begin ─▶ produce alerts, late, dead letters, journal ─▶ flush ─▶ commit
-      any error ─▶ is the lane ours? ─▶ new producer ─▶ how does the journal end?
-                    no: exit                              as before: the same again · with ours: go on · else: exit
+      any error ─▶ is the lane ours? ─▶ new producer ─▶ settle ─▶ how does the journal end?
+                    no: exit             as before: the same again · with ours: go on · else: exit ◀─┘
 
 The client speaks the older transaction protocol, in which a delayed request may land in a later transaction: after
-anything but plain success the commit takes a new producer, whose fresh epoch shuts such a request out.
+anything but plain success the commit takes a new producer, whose fresh epoch shuts such a request out. And a broker may
+lose the end of a transaction that it has acknowledged: kafka_settle.py makes that whole before the journal is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from cep.log.kafka import error_of, mends, offset_of, offsets_at, reader_settings
+from cep.log.kafka import error_of
+from cep.log.kafka_settle import Journal, Tails, Told, settle, undecided
 from cep.log.kafka_topics import Topics, client_settings, translated
 from cep.log.protocol import (
     Failpoint,
     JournalRecord,
     Outputs,
-    Partition,
     decode_journal,
     encode_journal,
     no_failpoint,
@@ -35,8 +34,8 @@ from events.errors import Fenced, LimitReached, ServiceUnavailable
 ATTEMPTS = 3
 """The commit that fails for the third time in a row stops the lane."""
 
-JOURNAL_TAIL = 64
-"""Offsets looked at first for the last journal record: markers and aborted records may stand behind it."""
+LOOK_SECONDS = 1.0
+"""How long a look, in a quiet moment, waits for the brokers."""
 
 
 class KafkaCommit:
@@ -56,11 +55,13 @@ class KafkaCommit:
         self._settings, self._app, self._lane = settings, app, lane
         self._topics = Topics(app)
         self._still_mine, self._pulse, self._failpoint = still_mine, pulse, failpoint
+        self._tails = Tails(settings, app, lane, pulse)
         self._producer: Producer | None = None
+        self._journal = Journal(None, 0, 0)
         self._last: bytes | None = None
-        self._begin = self._end = 0
         self._epoch = 0
-        self._troubled = False
+        self._troubled = False  # in this transaction
+        self._shaken = False  # since the last look
 
     def claim(self) -> JournalRecord | None:
         """See Commit."""
@@ -79,12 +80,29 @@ class KafkaCommit:
         """See Commit."""
         if self._last is None:
             return
-        for data in self._read_journal(self._begin, self._end):
-            yield decode_journal(data)
+        for message in self._tails.read(self._topics.journal, self._journal.begin, self._journal.end):
+            yield decode_journal(message.value() or b"")
 
     def check(self) -> None:
         """See Commit."""
         self._still_mine()
+
+    def look(self) -> None:
+        """See Commit. The brokers may have lost the end of the last commit only if there was trouble on the wire."""
+        if self._producer is None:
+            return
+        self._producer.poll(0)
+        if not self._shaken:
+            return
+        try:
+            ends = self._tails.ends(LOOK_SECONDS)
+        except ServiceUnavailable:
+            return
+        self._shaken = False
+        if undecided(ends):
+            self._still_mine()
+            self._renew()
+            self._expect(self._last)
 
     def commit(self, outputs: Outputs, record: JournalRecord) -> None:
         """See Commit."""
@@ -185,12 +203,18 @@ class KafkaCommit:
         if found == data:
             return True
         if found != self._last:
-            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine") from error
+            raise self._other_end() from error
         return False
 
-    def _expect(self, data: bytes) -> None:
+    def _expect(self, data: bytes | None) -> None:
         if self._read_last() != data:
-            raise Fenced(f"lane {self._lane} of {self._app}: the journal has a record that is not mine")
+            raise self._other_end()
+
+    def _other_end(self) -> Fenced:
+        return Fenced(
+            f"lane {self._lane} of {self._app}: the journal has a record that is not mine, or lost my last one",
+            "a restart goes on where the journal ends",
+        )
 
     def _renew(self) -> None:
         """A producer with a fresh epoch. What the one before had open is settled by the brokers before it begins."""
@@ -218,45 +242,33 @@ class KafkaCommit:
 
     def _note_error(self, error: KafkaError) -> None:
         """The client met trouble on the wire: the producer is not used for another transaction."""
-        self._troubled = True
+        self._troubled = self._shaken = True
 
     def _read_last(self) -> bytes | None:
-        """The last committed journal record. The last offset is a marker's, so it is looked for from behind."""
-        place = Partition(self._topics.journal, self._lane)
-        admin = AdminClient(client_settings(self._settings))
-        timeout_s = self._settings.call_timeout_ms / 1000
-        self._begin = offsets_at(admin, [place], "earliest", timeout_s)[place]
-        self._end = offsets_at(admin, [place], "latest", timeout_s)[place]
-        reach = JOURNAL_TAIL
-        while True:
-            start = max(self._begin, self._end - reach)
-            found = list(self._read_journal(start, self._end))
-            if found or start == self._begin:
-                return found[-1] if found else None
-            reach *= 16
+        """The last committed journal record, once nothing is undecided or torn. Only right after `_renew`."""
+        what = f"lane {self._lane} of {self._app}"
+        with translated(what):
+            try:
+                self._journal = settle(self._tails, self._write)
+            except KafkaException as error:
+                if _is_fenced(error_of(error)):
+                    raise Fenced(f"{what}: {error_of(error).str()}") from error
+                raise
+        return self._journal.last
 
-    def _read_journal(self, start: int, end: int) -> Iterator[bytes]:
-        """Committed records of the lane's journal partition from `start` to the stable end."""
-        if start >= end:
-            return
-        place = TopicPartition(self._topics.journal, self._lane, start)
-        with (
-            translated(place.topic),
-            closing(Consumer(reader_settings(self._settings, f"{self._app}-journal"))) as reader,
-        ):
-            reader.assign([place])
-            until = monotonic() + self._settings.call_timeout_ms / 1000
-            while monotonic() < until:
-                for message in reader.consume(1000, 0.05):
-                    if (error := message.error()) is None:
-                        until = monotonic() + self._settings.call_timeout_ms / 1000
-                        yield message.value() or b""
-                    elif error.code() == KafkaError._PARTITION_EOF and offset_of(message) >= end:
-                        return
-                    elif not mends(error):
-                        raise KafkaException(error)
-                self._pulse()
-            raise ServiceUnavailable(f"{place.topic}/{place.partition}: can't be read to its end at {end}")
+    def _write(self, told: Sequence[Told], commit: bool) -> None:
+        """One transaction that is no batch's: to settle."""
+        producer = self._producer
+        assert producer is not None
+        producer.begin_transaction()
+        for topic, key, value in told:
+            self._produce(producer, topic, key, value)
+        self._flush(producer)
+        self._failpoint("settling")
+        if commit:
+            self._finish(producer)
+        else:
+            producer.abort_transaction(self._patience_s)
 
     @property
     def _patience_s(self) -> float:

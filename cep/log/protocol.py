@@ -264,6 +264,13 @@ class Commit(Protocol):
         """Asks whoever decides, not a local view, whether the lane is still mine. Raises Fenced if not, or if nobody
         answers. For a process that was stopped for a while."""
 
+    def look(self) -> None:
+        """Now and then between two commits: is the last one still whole? Mends what the log lost of it.
+
+        Raises Fenced if a restart must do that, ServiceUnavailable if it began to mend and could not. If nobody
+        answers, the next look asks again.
+        """
+
     def commit(self, outputs: Outputs, record: JournalRecord) -> None:
         """Returns when both are durable and visible.
 

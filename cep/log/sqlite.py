@@ -286,6 +286,9 @@ class SqliteCommit:
         """See Commit."""
         self._log.run(self._compare_epoch)
 
+    def look(self) -> None:
+        """See Commit. The file keeps what it has."""
+
     def commit(self, outputs: Outputs, record: JournalRecord) -> None:
         """See Commit."""
         data = encode_journal(record)

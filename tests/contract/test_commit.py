@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from cep.control import Activate, PatternVersion, Pause, read, write
 from cep.log.kafka import KafkaControl
@@ -32,6 +32,7 @@ from cep.log.protocol import (
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog
 from cep.settings import Kafka
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, ServiceUnavailable
+from tests.contract.broker_requests import write_in_no_transaction, write_marker, writer_of
 
 
 @dataclass
@@ -102,7 +103,8 @@ def visible(settings: Kafka, topic: str) -> list[bytes]:
     return values
 
 
-def record(commit: Commit, number: int, offset: int = 0) -> JournalRecord:
+def record(commit: Commit, number: int, offset: int = 0, alerts: int = 0, late: int = 0) -> JournalRecord:
+    """`alerts`, `late`: how many there are, this commit's too."""
     return JournalRecord(
         app="app",
         lane=0,
@@ -111,10 +113,15 @@ def record(commit: Commit, number: int, offset: int = 0) -> JournalRecord:
         number=number,
         partitions=(Start("tx", 0, offset),),
         entries=(BatchEntry(((0, offset + 10),), 5, 0, 99), TickEntry(100, 6, (0,))),
-        sequences={ALERTS: number},
+        sequences={ALERTS: alerts, LATE: late},
         chain_before=number,
         chain=number + 1,
     )
+
+
+def output(number: int, epoch: int = 1) -> bytes:
+    """An alert or a late record, as far as the log looks into it."""
+    return json.dumps({"epoch": epoch, "sequence": number, "processed_at_us": 99}).encode()
 
 
 def outputs(*values: bytes, topic: str = ALERTS) -> Outputs:
@@ -136,9 +143,9 @@ def test_the_journal_is_read_back_as_it_was_written(place: Place) -> None:
     """In order, whole, by whoever claims the lane next; the epoch grows."""
     first = place.open()
     first.claim()
-    records = [record(first, number, number * 10) for number in range(5)]
+    records = [record(first, number, number * 10, alerts=number + 1) for number in range(5)]
     for number, each in enumerate(records):
-        first.commit(outputs(b"a%d" % number), each)
+        first.commit(outputs(output(number)), each)
     second = place.open()
     assert second.claim() == records[-1]
     assert list(second.journal()) == records
@@ -149,10 +156,10 @@ def test_outputs_and_record_become_visible_together(place: Place) -> None:
     """Every topic of a commit, in order."""
     commit = place.open()
     commit.claim()
-    both = outputs(b"a1", b"a2")
-    both.add(LATE, b"key", b"l1")
-    commit.commit(both, record(commit, 0))
-    assert (place.visible(ALERTS), place.visible(LATE)) == ([b"a1", b"a2"], [b"l1"])
+    both = outputs(output(0), output(1))
+    both.add(LATE, b"key", output(0))
+    commit.commit(both, record(commit, 0, alerts=2, late=1))
+    assert (place.visible(ALERTS), place.visible(LATE)) == ([output(0), output(1)], [output(0)])
 
 
 def test_a_commit_may_hold_the_record_only(place: Place) -> None:
@@ -167,13 +174,13 @@ def test_an_owner_of_before_is_fenced_and_nothing_of_it_is_visible(place: Place)
     """Whoever claimed last owns the lane; a zombie's outputs never appear."""
     old = place.open()
     old.claim()
-    old.commit(outputs(b"old-0"), record(old, 0))
+    old.commit(outputs(output(0)), record(old, 0, alerts=1))
     new = place.open()
-    assert new.claim() == record(old, 0)
+    assert new.claim() == record(old, 0, alerts=1)
     with pytest.raises(Fenced):
-        old.commit(outputs(b"old-1"), record(old, 1))
-    new.commit(outputs(b"new-1"), record(new, 1))
-    assert place.visible(ALERTS) == [b"old-0", b"new-1"]
+        old.commit(outputs(output(1)), record(old, 1, alerts=2))
+    new.commit(outputs(output(1, epoch=2)), record(new, 1, alerts=2))
+    assert place.visible(ALERTS) == [output(0), output(1, epoch=2)]
     assert [each.epoch for each in _journal(place)] == [1, 2]
 
 
@@ -187,8 +194,8 @@ def test_many_outputs_in_one_commit(place: Place) -> None:
     """A burst: ten thousand alerts become visible at once."""
     commit = place.open()
     commit.claim()
-    values = [b"a%d" % number for number in range(10_000)]
-    commit.commit(outputs(*values), record(commit, 0))
+    values = [output(number) for number in range(10_000)]
+    commit.commit(outputs(*values), record(commit, 0, alerts=10_000))
     assert place.visible(ALERTS) == values
 
 
@@ -196,7 +203,7 @@ def test_a_crash_before_the_commit_leaves_nothing(place: Place) -> None:
     """An owner that dies between two commits: the next one finds the last whole commit."""
     crashed = place.open()
     crashed.claim()
-    crashed.commit(outputs(b"a0"), record(crashed, 0))
+    crashed.commit(outputs(output(0)), record(crashed, 0, alerts=1))
 
     class Crash(BaseException):
         pass
@@ -208,10 +215,10 @@ def test_a_crash_before_the_commit_leaves_nothing(place: Place) -> None:
     assert isinstance(crashed, SqliteCommit | KafkaCommit)
     crashed._failpoint = crash
     with pytest.raises(Crash):
-        crashed.commit(outputs(b"lost"), record(crashed, 1))
+        crashed.commit(outputs(output(1)), record(crashed, 1, alerts=2))
     after = place.open()
-    assert after.claim() == record(crashed, 0)
-    assert place.visible(ALERTS) == [b"a0"]
+    assert after.claim() == record(crashed, 0, alerts=1)
+    assert place.visible(ALERTS) == [output(0)]
 
 
 def test_the_control_log_is_read_by_offset(place: Place) -> None:
@@ -331,12 +338,12 @@ def test_after_an_error_the_same_outputs_are_sent_again_once(kafka: str, unique:
     create_topics(unique, 1, settings)
     commit = kafka_commit(settings, unique)
     commit.claim()
-    commit.commit(outputs(b"a0"), record(commit, 0))
+    commit.commit(outputs(output(0)), record(commit, 0, alerts=1))
     assert commit._producer is not None
     commit._producer.begin_transaction()
-    commit.commit(outputs(b"a1"), record(commit, 1))
-    commit.commit(outputs(b"a2"), record(commit, 2))
-    assert visible(settings, Topics(unique).output(ALERTS)) == [b"a0", b"a1", b"a2"]
+    commit.commit(outputs(output(1)), record(commit, 1, alerts=2))
+    commit.commit(outputs(output(2)), record(commit, 2, alerts=3))
+    assert visible(settings, Topics(unique).output(ALERTS)) == [output(0), output(1), output(2)]
     commit.close()
 
 
@@ -355,9 +362,9 @@ def test_a_commit_that_landed_though_it_failed_is_not_sent_again(kafka: str, uni
         raise KafkaException(KafkaError(KafkaError._TRANSPORT, "the answer was lost"))
 
     commit._finish = lost_answer  # type: ignore[method-assign]  # a fault is put in
-    commit.commit(outputs(b"a0"), record(commit, 0))
-    commit.commit(outputs(b"a1"), record(commit, 1))
-    assert visible(settings, Topics(unique).output(ALERTS)) == [b"a0", b"a1"]
+    commit.commit(outputs(output(0)), record(commit, 0, alerts=1))
+    commit.commit(outputs(output(1)), record(commit, 1, alerts=2))
+    assert visible(settings, Topics(unique).output(ALERTS)) == [output(0), output(1)]
     commit.close()
 
 
@@ -376,7 +383,7 @@ def test_the_third_failure_in_a_row_stops_the_lane(kafka: str, unique: str) -> N
 
     commit._finish = failing  # type: ignore[method-assign]  # a fault is put in
     with pytest.raises(ServiceUnavailable, match="3 commits in a row failed"):
-        commit.commit(outputs(b"a0"), record(commit, 0))
+        commit.commit(outputs(output(0)), record(commit, 0, alerts=1))
     assert len(tries) == 3
     assert visible(settings, Topics(unique).output(ALERTS)) == []
     commit.close()
@@ -389,11 +396,178 @@ def test_a_record_of_another_owner_at_the_journals_end_means_exit(kafka: str, un
     create_topics(unique, 1, settings)
     commit = kafka_commit(settings, unique)
     commit.claim()
-    commit.commit(outputs(b"a0"), record(commit, 0))
-    commit._last = encode_journal(record(commit, 7))  # as if another had written record 0
+    commit.commit(outputs(output(0)), record(commit, 0, alerts=1))
+    commit._last = encode_journal(record(commit, 7, alerts=1))  # as if another had written record 0
     assert commit._producer is not None
     commit._producer.begin_transaction()
     with pytest.raises(Fenced, match="a record that is not mine"):
-        commit.commit(outputs(b"a1"), record(commit, 1))
-    assert visible(settings, Topics(unique).output(ALERTS)) == [b"a0"]
+        commit.commit(outputs(output(1)), record(commit, 1, alerts=2))
+    assert visible(settings, Topics(unique).output(ALERTS)) == [output(0)]
     commit.close()
+
+
+# --- What a broker leaves behind that shuts down at the wrong moment -------------------------------------------------
+
+
+@dataclass
+class Torn:
+    """A lane with one whole commit, and a second one: acknowledged, with markers as the test says."""
+
+    kafka: str
+    app: str
+    commit: KafkaCommit
+
+    @property
+    def settings(self) -> Kafka:
+        return Kafka(bootstrap=self.kafka)
+
+    def topic(self, name: str) -> str:
+        return Topics(self.app).journal if name == "journal" else Topics(self.app).output(name)
+
+    @property
+    def second(self) -> JournalRecord:
+        return record(self.commit, 1, alerts=2, late=1)
+
+    def write(self, *committed: str) -> None:
+        """Two outputs and the journal record; commit markers only where they are named."""
+        values = {ALERTS: output(1), LATE: output(0), "journal": encode_journal(self.second)}
+        writers = {name: writer_of(self.kafka, self.topic(name)) for name in (ALERTS, "journal")}
+        writers[LATE] = replace(writers[ALERTS], sequence=-1)
+        for name, value in values.items():
+            transaction = Topics(self.app).transactional_id(0)
+            write_in_no_transaction(self.kafka, transaction, writers[name], self.topic(name), value)
+        for name in committed:
+            write_marker(self.kafka, writers[name], self.topic(name), commit=True)
+
+    def visible(self, name: str) -> list[bytes]:
+        return visible(self.settings, self.topic(name))
+
+
+@pytest.fixture
+def torn(kafka: str, unique: str) -> Iterator[Torn]:
+    settings = Kafka(bootstrap=kafka)
+    create_topics(unique, 1, settings)
+    commit = kafka_commit(settings, unique)
+    commit.claim()
+    commit.commit(outputs(output(0)), record(commit, 0, alerts=1))
+    yield Torn(kafka, unique, commit)
+    commit.close()
+
+
+@pytest.mark.kafka
+def test_a_commit_that_nobody_could_see_is_taken_back(torn: Torn) -> None:
+    """No marker was written: the next owner decides those batches again, and the old copies never appear."""
+    torn.write()
+    heir = kafka_commit(torn.settings, torn.app)
+    assert heir.claim() == record(torn.commit, 0, alerts=1)
+    again = outputs(output(1, epoch=2))
+    heir.commit(again, record(heir, 1, alerts=2))
+    assert torn.visible(ALERTS) == [output(0), output(1, epoch=2)]
+    assert torn.visible(LATE) == []
+    assert [each.epoch for each in heir.journal()] == [1]
+    heir.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "committed", [[ALERTS], [LATE], ["journal"], [ALERTS, LATE], ["journal", LATE], [ALERTS, LATE, "journal"]], ids=str
+)
+def test_a_commit_that_could_be_seen_in_part_is_completed(torn: Torn, committed: list[str]) -> None:
+    """Markers on some partitions only: what is missing on the others is written again, and nothing twice."""
+    torn.write(*committed)
+    for _ in range(2):  # the second owner finds nothing to do
+        heir = kafka_commit(torn.settings, torn.app)
+        assert heir.claim() == torn.second
+        heir.close()
+        assert (torn.visible(ALERTS), torn.visible(LATE)) == ([output(0), output(1)], [output(0)])
+        assert torn.visible("journal")[1:] == [encode_journal(torn.second)]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("dies_at", ["undecided", "torn"])
+def test_a_repair_that_dies_is_repeated(torn: Torn, dies_at: str) -> None:
+    """The coordinator aborts what the dead one had begun, and with it what hung; aborted records are in the log too."""
+    torn.write(ALERTS)
+
+    class Crash(BaseException):
+        pass
+
+    left = [1 if dies_at == "undecided" else 2]
+
+    def crash(name: str) -> None:
+        left[0] -= name == "settling"
+        if left[0] == 0:
+            raise Crash
+
+    heir = kafka_commit(torn.settings, torn.app)
+    heir._failpoint = crash
+    with pytest.raises(Crash):
+        heir.claim()
+    after = kafka_commit(torn.settings, torn.app)
+    assert after.claim() == torn.second
+    assert (torn.visible(ALERTS), torn.visible(LATE)) == ([output(0), output(1)], [output(0)])
+    after.close()
+
+
+@pytest.mark.kafka
+def test_a_look_mends_the_outputs_of_a_lane_at_rest(torn: Torn) -> None:
+    """Nothing else would be committed for a while, and its last alert must not wait for that."""
+    torn.write("journal")
+    torn.commit._last = encode_journal(torn.second)  # it knows of its own commit
+    torn.commit.look()
+    assert torn.visible(ALERTS) == [output(0)], "no trouble was heard of: nobody is asked"
+    torn.commit._note_error(KafkaError(KafkaError._TRANSPORT))
+    torn.commit.look()
+    assert (torn.visible(ALERTS), torn.visible(LATE)) == ([output(0), output(1)], [output(0)])
+    torn.commit.commit(outputs(output(2)), record(torn.commit, 2, alerts=3, late=1))
+    assert torn.visible(ALERTS) == [output(0), output(1), output(2)]
+
+
+@pytest.mark.kafka
+def test_a_look_that_finds_the_last_commit_taken_back_means_exit(torn: Torn) -> None:
+    """The lane has gone on from what isn't in the journal: only a restart decides it again."""
+    torn.write()
+    torn.commit._last = encode_journal(torn.second)
+    torn.commit._note_error(KafkaError(KafkaError._TRANSPORT))
+    with pytest.raises(Fenced, match="lost my last one"):
+        torn.commit.look()
+    assert torn.visible(ALERTS) == [output(0)]
+
+
+@pytest.mark.kafka
+def test_what_another_has_open_in_the_journal_stops_the_lane(kafka: str, unique: str) -> None:
+    """It isn't the lane's to decide; the message says where it is and how to end it."""
+    settings = Kafka(bootstrap=kafka, call_timeout_ms=4000)
+    create_topics(unique, 1, Kafka(bootstrap=kafka))
+    stranger = Producer({"bootstrap.servers": kafka, "transactional.id": f"{unique}-stranger"})
+    stranger.init_transactions(30)
+    stranger.begin_transaction()
+    stranger.produce(Topics(unique).journal, b"?", partition=0)
+    stranger.flush(30)
+    commit = kafka_commit(settings, unique)
+    with pytest.raises(IntegrityViolation, match=r"from offset 0 on.*\n.*kafka-transactions.*--start-offset 0"):
+        commit.claim()
+    stranger.abort_transaction(30)
+    commit.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        (ALERTS, output(1), "alerts end with number 1; the journal, with record 0 as its last, counts 1 of them"),
+        (LATE, b"?", "is not one of a lane"),
+        ("journal", b"", "number 1 is in the journal, and not in this topic"),
+    ],
+    ids=["an alert", "no alert", "a record"],
+)
+def test_what_the_log_cannot_complete_stops_the_lane(torn: Torn, name: str, value: bytes, reason: str) -> None:
+    """Another wrote to the lane's topics, or records are gone: nothing is guessed."""
+    value = value or encode_journal(torn.second)
+    producer = Producer({"bootstrap.servers": torn.kafka})
+    producer.produce(torn.topic(name), value, partition=0)
+    assert producer.flush(30) == 0
+    heir = kafka_commit(torn.settings, torn.app)
+    with pytest.raises(IntegrityViolation, match=reason):
+        heir.claim()
+    heir.close()

@@ -15,7 +15,7 @@ from cep.language.pattern import Pattern
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 from events.schema import Stream, read_stream
 
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = {"stream": (".yaml", ".yml", ".json"), "pattern": (".yaml", ".yml", ".json", ".sql")}
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 """What ships with the project."""
@@ -37,9 +37,10 @@ def files_in(path: Path, what: str) -> list[Path]:
     if not path.is_dir():
         text_of(path, what)
         return [path]
-    found = sorted(inner for inner in path.iterdir() if inner.suffix in SUFFIXES and inner.is_file())
+    suffixes = SUFFIXES[what]
+    found = sorted(inner for inner in path.iterdir() if inner.suffix in suffixes and inner.is_file())
     if not found:
-        raise ServiceUnavailable(f"{what} {path}: no {', '.join(SUFFIXES)} file in this folder", _beside(path / "x"))
+        raise ServiceUnavailable(f"{what} {path}: no {', '.join(suffixes)} file in this folder", _beside(path / "x"))
     return found
 
 

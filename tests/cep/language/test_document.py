@@ -15,7 +15,7 @@ from cep.language.limits import DOCUMENT_CHARS_MAX
 from cep.language.measures import measured
 from cep.language.pattern import AlertText, Contiguity, Emit, Group, Inner, Pattern, Skip, Step, Times, flatten
 from events.errors import InvalidDocument
-from events.expression import render
+from events.expression import Event, render
 from tests.cep.language.streams import STREAMS
 
 MINUTE_US = 60_000_000
@@ -190,8 +190,8 @@ def test_measures_are_named_expressions_over_the_events_of_the_match_and_its_key
         "count(probe)",
         "cashout.amount / avg(probe.amount)",
     ]
-    probes = [{"amount": Decimal(1), "card_id": "c"}, {"amount": Decimal(3), "card_id": "c"}]
-    matched = {"probe": probes, "cashout": [{"amount": Decimal(600), "card_id": "c"}]}
+    probes: list[Event] = [{"amount": Decimal(1), "card_id": "c"}, {"amount": Decimal(3), "card_id": "c"}]
+    matched: dict[str, list[Event]] = {"probe": probes, "cashout": [{"amount": Decimal(600), "card_id": "c"}]}
     assert measured(pattern, matched) == {"probes": 2, "times_over": 300.0, "card": "c"}
 
 

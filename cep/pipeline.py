@@ -18,7 +18,7 @@ from cep.automaton.plan import Plan, compile_pattern
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.document import read_pattern
 from cep.language.message import render_message
-from cep.matcher import columns as c
+from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from events.columns import Batch, Column, Layout, StringTable
@@ -195,7 +195,7 @@ def alert_of(matches: Matches, row: int, state: LaneState) -> Alert:
     place = state.running[int(matches.plan[row])]
     assert place is not None, "a match of a retired plan"
     plan, pattern = place.plan, place.plan.pattern
-    names = state.matcher.tables.step_names
+    names = [step.name for step in plan.steps]
     span = slice(int(matches.offsets[row]), int(matches.offsets[row + 1]))
     steps = matches.steps[span].tolist()
     records = [state.captured[sequence] for sequence in matches.sequences[span].tolist()]

@@ -60,12 +60,15 @@ def inlined(function: Function) -> Function:
     return cast(Function, numba.njit(function, inline="always", **OPTIONS))
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
-def trailing_zeros(typing: Any, word: Any) -> Any:
-    """The place of the lowest bit of an int64 that is not 0: one instruction."""
+def _trailing_zeros(typing: Any, word: Any) -> Any:
+    """One instruction."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one = context.get_constant(numba.types.boolean, True)
-        return builder.cttz(arguments[0], one)
+        """A word of 0 has no answer."""
+        return builder.cttz(arguments[0], context.get_constant(numba.types.boolean, True))
 
     return numba.types.int64(numba.types.int64), generate
+
+
+trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
+"""The place of the lowest bit of an int64 that is not 0."""

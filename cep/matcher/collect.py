@@ -14,7 +14,7 @@ from events.kernel import Int, compiled
 @compiled
 def collect(
     partials: Records, links: Records, events: Records, held: Records, cells: Records, counters: I64,
-    new_link: I32, new_event: I32,
+    new_link: U32, new_event: U32,
 ) -> None:  # fmt: skip
     """Mark from partials and held matches, then compact links and events. O(all rows).
 
@@ -69,8 +69,8 @@ def collect(
 
 @compiled
 def compact_cells(
-    cells: Records, slots: Records, slot_keys: I64, queue: Records, rings: Records, counters: I64, new_cell: I32,
-    new_slot: I32,
+    cells: Records, slots: Records, slot_keys: I64, queue: Records, rings: Records, counters: I64, new_cell: U32,
+    new_slot: U32,
 ) -> None:  # fmt: skip
     """Drop cells that hold nothing and slots that have no cell; both keep their order. O(cells + slots + starts).
 

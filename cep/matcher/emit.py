@@ -115,9 +115,7 @@ def bound_of(links: Records, skip: Int, skip_step: Int, event: Int, link: Int) -
 
 
 @inlined
-def write(
-    out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, kind: Int, link: Int, event: Int
-) -> None:
+def write(out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, kind: Int, link: Int, event: Int) -> None:
     """One row of output. The caller has made sure that there is one."""
     place = counters[N_OUT]
     counters[N_OUT] += 1

@@ -37,7 +37,7 @@ def joined(hashed: Int, value: Int) -> Int:
 
 @inlined
 def slot_of(
-    keyspaces: I64, slots: Records, slot_keys: I64, slot_table: I32, direct: I32, space: Int, kind: Int, values: I64,
+    keyspaces: I64, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, space: Int, kind: Int, values: I64,
     nulls: U8, row: Int,
 ) -> Int:  # fmt: skip
     """The slot of an event's key: NIL when the key was never inserted or is none of its stream's, NULL_KEY for a NULL.
@@ -45,7 +45,7 @@ def slot_of(
     space: key space; kind: its row of `keyspaces` for the event's stream
     """
     fields = keyspaces[kind, K_FIELDS]
-    found = NIL
+    found: Int = NIL
     if fields > 0:
         column = keyspaces[kind, K_COLUMNS]
         missing = nulls[column, row] != 0
@@ -77,7 +77,7 @@ def slot_of(
 
 @compiled
 def place_slot(
-    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: I32, direct: I32, slot: Int
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, slot: Int
 ) -> None:
     """Enter an existing slot into its table."""
     space = np.int64(slots[slot].space)
@@ -101,7 +101,7 @@ def place_slot(
 
 @compiled
 def insert_slot(
-    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: I32, direct: I32, counters: I64,
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, counters: I64,
     space: Int, kind: Int, values: I64, row: Int,
 ) -> Int:  # fmt: skip
     """A new slot for an event's key. The caller has made sure of room and that the key is not NULL."""
@@ -174,7 +174,7 @@ def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, s
 
 @compiled
 def rebuild(
-    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: I32, direct: I32, cells: Records,
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, cells: Records,
     index: Records, counters: I64,
 ) -> None:  # fmt: skip
     """Fill all tables anew from slots and cells (after growth, compaction or a change of plans)."""

@@ -162,7 +162,8 @@ class Matcher:
         until, touches = touch(
             tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
             tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
-            self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan, touch_word,
+            self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan,
+            touch_word,
         )  # fmt: skip
         self.state.counters[c.RESUME_ROW] = first
         while True:
@@ -186,10 +187,6 @@ class Matcher:
             self._out = longer(self._out, more + int(self.state.counters[c.LIVE_HELD]))
         elif need == c.NEED_SCRATCH:
             self._matches = longer(self._matches, more)
-        elif need in (c.NEED_LINKS, c.NEED_EVENTS) and self.state.counters[c.N_OUT] > 0:
-            # output rows point at links: they may not move before the output was taken
-            name = "links" if need == c.NEED_LINKS else "events"
-            setattr(self.state, name, longer(getattr(self.state, name), more))
         else:
             self.state.grow(need, self.tables)
 
@@ -215,8 +212,6 @@ class Matcher:
             sequences=sequences,
             at=at,
         )
-        links, events = int(state.counters[c.N_LINKS]), int(state.counters[c.N_EVENTS])
-        if 4 * links > 3 * len(state.links) or 4 * events > 3 * len(state.events):
-            state.collect_links()
+        state.collect(3 / 4)
         state.compact_keys(self.tables)
         return matches

@@ -19,11 +19,15 @@ their plan, so that a state of the matcher stays good when other plans come and 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Records = npt.NDArray[np.void]
-"""An array of one of the records below."""
+Records = Any
+"""An array of one of the records below. (NumPy's type of it knows no fields; Numba checks their names.)"""
+
+U32 = npt.NDArray[np.uint32]
 
 NIL = np.uint32(0xFFFF_FFFF)
 
@@ -36,7 +40,8 @@ def record(size: int = 0, **fields: str) -> np.dtype[np.void]:
     plain = np.dtype(list(fields.items()), align=True)
     if size in (0, plain.itemsize):
         return plain
-    assert plain.fields is not None and size > plain.itemsize
+    assert plain.fields is not None
+    assert size > plain.itemsize
     offsets = [plain.fields[name][1] for name in fields]
     return np.dtype(
         {"names": list(fields), "formats": list(fields.values()), "offsets": offsets, "itemsize": size}, align=True

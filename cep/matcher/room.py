@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
-from events.columns import I32, I64
+from events.columns import I64
 from events.kernel import Int, compiled
 
 
 @compiled
 def room_for(
     counters: I64, cells: Records, chains: Records, partials: Records, links: Records, events: Records, held: Records,
-    slots: Records, slot_table: I32, index: Records, out: Records, widest: Int, most: Int,
+    slots: Records, slot_table: U32, index: Records, out: Records, widest: Int, most: Int,
 ) -> tuple[Int, Int]:  # fmt: skip
     """(DONE, rows that all arrays have room for) when that is `most` or more, else (the array that is short, 0).
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cep.matcher import records as c
 from cep.matcher.collect import collect, compact_cells
 from cep.matcher.keys import rebuild
-from cep.matcher.records import Records
+from cep.matcher.records import U32, Records
 from cep.matcher.tables import Tables
 from events.columns import I32, I64
 from events.errors import LimitReached
@@ -39,7 +39,7 @@ class State:
     rings: Records
     slots: Records
     slot_keys: I64
-    slot_table: I32
+    slot_table: U32
     direct: I32
     index: Records
     counters: I64
@@ -74,7 +74,7 @@ class State:
     @property
     def registers(self) -> I64:
         """The partials as int64 (see `registers`)."""
-        return self.partials.view(np.int64)
+        return cast(I64, self.partials.view(np.int64))
 
     def copy(self) -> State:
         """Every array copied."""
@@ -116,8 +116,6 @@ class State:
         more = int(self.counters[c.NEED])
         if need == c.NEED_RING:
             self.grow_ring(more)
-        elif need in (c.NEED_LINKS, c.NEED_EVENTS):
-            self.collect_or_grow(need, more)
         elif need == c.NEED_CELLS:
             self.cells = longer(self.cells, more)
             self.rehash(tables)
@@ -129,7 +127,7 @@ class State:
             self.direct = aligned((len(self.direct), power_of_two(more + 1)), np.int32)
             self.rehash(tables)
         else:
-            name = {c.NEED_CHAINS: "chains", c.NEED_PARTIALS: "partials", c.NEED_HELD: "held"}[need]
+            name = GROWING[need]
             setattr(self, name, longer(getattr(self, name), more))
 
     def compact_keys(self, tables: Tables) -> None:
@@ -141,9 +139,7 @@ class State:
         if 2 * int(used.sum()) > cells:
             return
         new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
-        compact_cells(
-            self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot
-        )
+        compact_cells(self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot)
         self.rehash(tables)
 
     def rehash(self, tables: Tables) -> None:
@@ -169,23 +165,29 @@ class State:
         for name, value in (("offset", place), ("head", 0), ("capacity", 2 * capacity)):
             self.rings[ring][name] = value
 
-    def collect_or_grow(self, need: int, more: int) -> None:
-        """Free the links and events that no partial reaches; grow when more than a quarter is left."""
-        self.collect_links()
+    def collect(self, load: float) -> None:
+        """Free the links and events that nothing reaches when either array is that full; afterwards both are at most
+        half full. Output that was not taken yet must not refer to them.
+        """
         links, events = int(self.counters[c.N_LINKS]), int(self.counters[c.N_EVENTS])
-        if 4 * (links + (more if need == c.NEED_LINKS else 0)) > len(self.links):
-            self.links = longer(self.links, more)
-        if 4 * (events + (more if need == c.NEED_EVENTS else 0)) > len(self.events):
-            self.events = longer(self.events, more)
-
-    def collect_links(self) -> None:
-        """Mark and compact links and events."""
-        new_link = np.full(int(self.counters[c.N_LINKS]), c.NIL, np.uint32)
-        new_event = np.full(int(self.counters[c.N_EVENTS]), c.NIL, np.uint32)
+        if links <= load * len(self.links) and events <= load * len(self.events):
+            return
+        new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
         collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
+        if 2 * self.counters[c.N_LINKS] > len(self.links):
+            self.links = longer(self.links, 0)
+        if 2 * self.counters[c.N_EVENTS] > len(self.events):
+            self.events = longer(self.events, 0)
 
 
 RING_ROWS = 256
+GROWING = {
+    c.NEED_CHAINS: "chains",
+    c.NEED_PARTIALS: "partials",
+    c.NEED_LINKS: "links",
+    c.NEED_EVENTS: "events",
+    c.NEED_HELD: "held",
+}
 LINE = 64
 
 

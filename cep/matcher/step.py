@@ -64,9 +64,7 @@ def held_bits(
 
 
 @inlined
-def capture(
-    events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int
-) -> Int:
+def capture(events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int) -> Int:
     """The row's captured event, a new one if it has none yet."""
     if event == NIL:
         event = np.uint32(counters[N_EVENTS])
@@ -93,7 +91,7 @@ def step(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
     keyspaces: I64, streams: Int,
     cells: Records, chains: Records, partials: Records, registers: I64, links: Records, events: Records,
-    held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: I32, direct: I32,
+    held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
     touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int,

@@ -224,30 +224,30 @@ class _Laying:
         names = [step.name for step in plan.steps]
         registers = len(plan.registers)
         self.plans.append(
-            dict(
-                start_any=any_bits,
-                start_always=int(starts_always),
-                start_history=self.states[first_state]["history"],
-                always=always,
-                bound=base + bound if bound >= 0 else 0,
-                bound_bit=1 << bound if bound >= 0 else 0,
-                registers=registers,
-                registers_null=sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
-                blocks=-(-(c.MASKS + 1 + registers) // c.BLOCK),
-                within=pattern.within_us,
-                states=first_state,
-                conditions=base,
-                skip=SKIPS.index(pattern.skip),
-                skip_step=names.index(pattern.skip_to) if pattern.skip_to in names else int(c.NIL),
-                ordered=int(pattern.emit is Emit.ORDERED),
-                cap=self.partials_max,
-                keyspace=space,
-                edges_max=max(len(state.edges) for state in plan.states),
-                distinct=int(plan.distinct),
-                timeouts=int(pattern.timeouts),
-                jumps=int(self.jumps),
-                ring=int(c.NIL),
-            )
+            {
+                "start_any": any_bits,
+                "start_always": int(starts_always),
+                "start_history": self.states[first_state]["history"],
+                "always": always,
+                "bound": base + bound if bound >= 0 else 0,
+                "bound_bit": 1 << bound if bound >= 0 else 0,
+                "registers": registers,
+                "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
+                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
+                "within": pattern.within_us,
+                "states": first_state,
+                "conditions": base,
+                "skip": SKIPS.index(pattern.skip),
+                "skip_step": names.index(pattern.skip_to) if pattern.skip_to in names else int(c.NIL),
+                "ordered": int(pattern.emit is Emit.ORDERED),
+                "cap": self.partials_max,
+                "keyspace": space,
+                "edges_max": max(len(state.edges) for state in plan.states),
+                "distinct": int(plan.distinct),
+                "timeouts": int(pattern.timeouts),
+                "jumps": int(self.jumps),
+                "ring": int(c.NIL),
+            }
         )
 
     def column_of(self, stream: str) -> Callable[[str], int]:
@@ -282,15 +282,15 @@ class _Laying:
             takes = edge.action is Action.TAKE
             span = updates[edge.step] if takes else (0, 0)
             self.edges.append(
-                dict(
-                    must=edge.guard.must,
-                    must_not=edge.guard.must_not,
-                    action=int(edge.action),
-                    target=edge.target if edge.target >= 0 else int(c.NIL),
-                    step=edge.step if takes else int(c.NIL),
-                    update_lo=span[0],
-                    update_hi=span[1],
-                )
+                {
+                    "must": edge.guard.must,
+                    "must_not": edge.guard.must_not,
+                    "action": int(edge.action),
+                    "target": edge.target if edge.target >= 0 else int(c.NIL),
+                    "step": edge.step if takes else int(c.NIL),
+                    "update_lo": span[0],
+                    "update_hi": span[1],
+                }
             )
         interest = read & (~always | history)
         if is_concerned_by_all(state.edges, place, always & ~history):
@@ -299,14 +299,14 @@ class _Laying:
             interest = 0
         self.scan = self.scan or (place > 0 and interest & always != 0)
         self.states.append(
-            dict(
-                lo=lo,
-                hi=len(self.edges),
-                interest=interest,
-                history=read & history,
-                pending=int(state.pending),
-                bounded=int(bound >= 0 and (read >> bound) & 1 != 0),
-            )
+            {
+                "lo": lo,
+                "hi": len(self.edges),
+                "interest": interest,
+                "history": read & history,
+                "pending": int(state.pending),
+                "bounded": int(bound >= 0 and (read >> bound) & 1 != 0),
+            }
         )
 
     def step_updates(self, plan: Plan, place: int) -> tuple[int, int]:
@@ -322,7 +322,7 @@ class _Laying:
                 op = update_op(need)
                 if op == c.UPDATE_FIRST and step.times.single and not plan.distinct:
                     op = c.UPDATE_LAST  # the same for a step that takes one event, and cheaper
-                self.updates.append(dict(op=op, register=register, column=column, real=int(is_float)))
+                self.updates.append({"op": op, "register": register, "column": column, "real": int(is_float)})
         return lo, len(self.updates)
 
     def condition(self, one: Predicate, plan: Plan) -> dict[str, float]:
@@ -333,24 +333,24 @@ class _Laying:
         lo, hi = self.programs.add(one.history, column_of, plan.registers.index)
         fast = fast_form(one.history)
         if fast is None:
-            return dict(lo=lo, hi=hi)
+            return {"lo": lo, "hi": hi}
         field, op, history, factor = fast
         count = int(c.NIL)
         if history.aggregate == "avg":
             count, register = average_of(history, plan.registers)
         else:
             register = plan.registers.index(history)
-        return dict(
-            lo=lo,
-            hi=hi,
-            fast=1,
-            field=column_of(field.name),
-            op=OPERATORS[op],
-            real=int(field.type == FLOAT64),
-            register=register,
-            count=count,
-            factor=factor,
-        )
+        return {
+            "lo": lo,
+            "hi": hi,
+            "fast": 1,
+            "field": column_of(field.name),
+            "op": OPERATORS[op],
+            "real": int(field.type == FLOAT64),
+            "register": register,
+            "count": count,
+            "factor": factor,
+        }
 
     def predicate(self, plan: int, bit: int, one: Predicate, of: Plan) -> None:
         """Append the event part of a condition, unless every event satisfies it."""

@@ -30,8 +30,8 @@ import polars as pl
 
 from cep.automaton.plan import Plan, compile_pattern
 from cep.language.pattern import Pattern
-from cep.matcher.columns import KIND_TIMEOUT
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
+from cep.matcher.records import KIND_TIMEOUT
 from cep.pipeline import layout_of
 from events.columns import F64, I64, U8, Batch, Layout, StringTable
 from events.errors import InvalidDocument, Problem, ServiceUnavailable

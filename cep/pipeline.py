@@ -20,7 +20,7 @@ from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.document import read_pattern
 from cep.language.message import render_message, steps_read
 from cep.language.pattern import Pattern
-from cep.matcher import columns as c
+from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from events.columns import Batch, Column, Layout, StringTable
@@ -208,24 +208,24 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     ):
         running = state.running[place]
         assert running is not None, "a match of a retired plan"
-        pattern = running.plan.pattern
+        plan, pattern = running.plan, running.plan.pattern
         at_us = instants[last - 1] if kind == c.KIND_MATCH else started_us + pattern.within_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
         taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
-        alerts.append(alert_of(pattern, told, at_us, key_of(pattern, keys, types, state), taken, state))
+        alerts.append(alert_of(plan, told, at_us, key_of(pattern, keys, types, state), taken, state))
     return alerts
 
 
 def alert_of(
-    pattern: Pattern,
+    plan: Plan,
     kind: AlertKind,
     at_us: int,
     key: dict[str, KeyValue],
     taken: Sequence[tuple[int, int, int]],
     state: LaneState,
 ) -> Alert:
-    """The alert of one match. taken: (number of the step, number of the event in the log, the event's time)."""
-    names, captured = state.matcher.tables.step_names, state.captured
+    """The alert of one match. taken: (number of the step in the plan, number of the event in the log, the event's time)."""
+    pattern, captured, names = plan.pattern, state.captured, [step.name for step in plan.steps]
     events = [
         MatchedEvent(names[step], captured[sequence][0], event_at_us, msgspec.Raw(captured[sequence][1]))
         for step, sequence, event_at_us in taken

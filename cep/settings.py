@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 import msgspec
 import yaml
 
-from cep.matcher.columns import PARTIALS_PER_KEY_MAX, PATTERNS_MAX
+from cep.matcher.records import PARTIALS_PER_KEY_MAX, PATTERNS_MAX
 from events.columns import STRINGS_MAX
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 

@@ -140,7 +140,7 @@ def match_patterns() -> None:
         events.append(f"{fields} @{number * 4}s")
     for document in documents():
         state = scene(document, "\n".join(events)).state
-        state.matcher.state.collect_links()
+        state.matcher.state.collect(0)
         state.matcher.state.compact_keys(state.matcher.tables)
         for place in range(len(state.running)):
             state.matcher.discard(place)

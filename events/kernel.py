@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no types
 import numba
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,3 +58,17 @@ def compiled(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """A compiled function that is small enough to be part of its callers."""
     return cast(Function, numba.njit(function, inline="always", **OPTIONS))
+
+
+def _trailing_zeros(typing: Any, word: Any) -> Any:
+    """One instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A word of 0 has no answer."""
+        return builder.cttz(arguments[0], context.get_constant(numba.types.boolean, True))
+
+    return numba.types.int64(numba.types.int64), generate
+
+
+trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
+"""The place of the lowest bit of an int64 that is not 0."""

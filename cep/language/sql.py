@@ -276,13 +276,12 @@ class Reader:
         ends = [place for _, place in heads[1:]] + [len(body.tokens)]
         for (clause, place), end in zip(heads, ends, strict=True):
             head = body.tokens[place]
-            if found and CLAUSES.index(clause) <= max(CLAUSES.index(before) for before in found):
-                reason = (
-                    f"{clause} must stand before {list(found)[-1]}"
-                    if clause not in found
-                    else f"{clause} is there twice"
-                )
-                self.stopped(Stuck(head.at, reason, f"the clauses are {', '.join(CLAUSES)}"))
+            last = max(found, key=CLAUSES.index, default="")
+            if clause in found:
+                self.stopped(Stuck(head.at, f"{clause} is there twice", "keep one"))
+            elif last and CLAUSES.index(clause) < CLAUSES.index(last):
+                hint = f"the order is {', '.join(CLAUSES)}"
+                self.stopped(Stuck(head.at, f"{clause} must stand before {last}", hint))
             if clause in REFUSED:
                 self.problem(head.at, f"{clause} is not available", REFUSED[clause])
             behind = body.tokens[end].at if end < len(body.tokens) else body.end
@@ -429,6 +428,8 @@ class Reader:
                 raise Stuck(token.at, *FORMS[token.text])
             elif token.says("PERMUTE") and clause.peek().says("("):
                 raise Stuck(token.at, "PERMUTE is not available", "write a pattern for each order")
+            elif token.is_name and opened and token.name in [variable.name for variable in found]:
+                raise Stuck(token.at, f"`{token.name}` stands twice", "give it another name, and the same condition")
             elif token.is_name and opened:
                 found.append(self.quantified(token, clause))
             else:
@@ -511,7 +512,7 @@ class Reader:
             step["contiguity"] = "next"
         if variable.least == 0:
             step["optional"] = True
-        least, most = max(variable.least, 1), variable.most
+        least, most = max(variable.least, 1), variable.most or (1 if variable.most == 0 else None)
         if (least, most) != (1, 1):
             step["times"] = {"at_least": least} if most is None else {"at_least": least, "at_most": most}
             step["consecutive"] = True

@@ -117,7 +117,8 @@ class Translator:
         inside = cursor.inside()
         rows = inside.take()
         if (called == "COUNT" and rows.says("*")) or (rows.is_name and inside.peek().text in ("", ",")):
-            whole = f"{rows.sql}.*" if rows.name in self.variables else f"{self.own or 'x'}.{rows.sql}"
+            rest = "*" if called == "COUNT" else "field"
+            whole = f"{rows.sql}.{rest}" if rows.name in self.variables else f"{self.own or 'x'}.{rows.sql}"
             hint = f"write {called}({whole})"
             return self.refused(begin.at, f"{called}({rows.sql}) does not say of which variable's rows", hint)
         of = inside.peek(1)

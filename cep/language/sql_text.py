@@ -122,7 +122,7 @@ class Cursor:
     def done(self, hint: str = "") -> None:
         """Raises Stuck if something is left."""
         if self.peek().kind != "end":
-            raise self.stuck("the end of this clause", hint)
+            raise Stuck(self.peek().at, f"`{self.peek().text}` can't stand here", hint)
 
     def stuck(self, wanted: str, hint: str = "") -> Stuck:
         """Something else was wanted here."""

@@ -1,25 +1,26 @@
-"""Keys to slots, and (slot, plan) to cells: two open-addressing tables of at most half load.
+"""Keys to slots, and (slot, plan) to cells.
 
-    keyspaces   int64[K, 2 + KEY_FIELDS_MAX]   number of fields, base of the direct table or -1, columns
-    slot_keys   int64[slots, 1 + KEY_FIELDS_MAX]   key space, values
-    slot_table  int32[2^n]   slot or -1
-    cell_keys   int64[2^n]   slot * 2^20 + plan, or -1;  cell_table int64[2^n]   the cell
+    keyspaces   int64[K * streams, 2 + KEY_FIELDS_MAX]   number of fields (0: not of this stream), 1 for direct, columns
+    slots       the rows of `records.SLOT`;  slot_keys int64[slots, KEY_FIELDS_MAX]
+    direct      int32[K, codes]   for keys of one string: by its code, 2 * (slot + 1) + 1 if the slot has hot cells
+    slot_table  uint32[2^n]       for all others: open addressing at most half full, slot or NIL
+    index       ENTRY[2^n]        cells: open addressing at most half full, the key is slot * 2^20 + plan
 
-The cells of one slot lie side by side in the table, so that an event that concerns many plans reads few cache lines.
+The cells of one slot lie side by side in the index, so that an event that concerns many plans reads few cache lines.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.columns import *  # noqa: F403  the column names of every array
+from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I32, I64, U8
 from events.kernel import Int, compiled, inlined
 
-KEY_FIELDS_MAX = 4
 PLANS_MAX = 1 << 20
 MIX = np.uint64(0x9E3779B97F4A7C15)
-NO_SLOT, NULL_KEY = -1, -2
+NULL_KEY = np.uint32(NIL - 1)
+K_FIELDS, K_DIRECT, K_COLUMNS = range(3)
 
 
 @inlined
@@ -35,114 +36,155 @@ def joined(hashed: Int, value: Int) -> Int:
 
 
 @inlined
-def slot_of(keyspaces: I64, slot_keys: I64, slot_table: I32, space: Int, values: I64, nulls: U8, row: Int) -> Int:
-    """The slot of an event's key in a key space: NO_SLOT when the key was never inserted, NULL_KEY for a NULL."""
-    fields = keyspaces[space, 0]
-    column = keyspaces[space, 2]
-    if nulls[column, row] != 0:
-        return NULL_KEY
-    first = values[column, row]
-    hashed = first + space
-    for field in range(1, fields):
-        column = keyspaces[space, 2 + field]
-        if nulls[column, row] != 0:
-            return NULL_KEY
-        hashed = joined(hashed, values[column, row])
-    mask = slot_table.shape[0] - 1
-    at = place_of(hashed, slot_table.shape[0])
-    while True:
-        slot = slot_table[at]
-        if slot == -1:
-            return NO_SLOT
-        if slot_keys[slot, 1] == first and slot_keys[slot, 0] == space:
-            same = True
-            for field in range(1, fields):
-                if slot_keys[slot, 1 + field] != values[keyspaces[space, 2 + field], row]:
-                    same = False
-            if same:
-                return np.int64(slot)
-        at = (at + 1) & mask
+def slot_of(
+    keyspaces: I64, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, space: Int, kind: Int, values: I64,
+    nulls: U8, row: Int,
+) -> Int:  # fmt: skip
+    """The slot of an event's key: NIL when the key was never inserted or is none of its stream's, NULL_KEY for a NULL.
+
+    space: key space; kind: its row of `keyspaces` for the event's stream
+    """
+    fields = keyspaces[kind, K_FIELDS]
+    found: Int = NIL
+    if fields > 0:
+        column = keyspaces[kind, K_COLUMNS]
+        missing = nulls[column, row] != 0
+        first = values[column, row]
+        hashed = first + space
+        for field in range(1, fields):
+            column = keyspaces[kind, K_COLUMNS + field]
+            missing = missing or nulls[column, row] != 0
+            hashed = joined(hashed, values[column, row])
+        if missing:
+            found = NULL_KEY
+        elif keyspaces[kind, K_DIRECT] != 0:
+            if first < direct.shape[1]:
+                found = np.uint32((direct[space, first] >> 1) - 1)
+        else:
+            mask = slot_table.shape[0] - 1
+            at = place_of(hashed, slot_table.shape[0])
+            while slot_table[at] != NIL:
+                slot = slot_table[at]
+                same = slots[slot].space == space
+                for field in range(fields):
+                    same = same and slot_keys[slot, field] == values[keyspaces[kind, K_COLUMNS + field], row]
+                if same:
+                    found = slot
+                    break
+                at = (at + 1) & mask
+    return found
 
 
 @compiled
-def place_slot(keyspaces: I64, slot_keys: I64, slot_table: I32, slot: Int) -> None:
-    """Enter an existing slot into the table."""
-    space = slot_keys[slot, 0]
-    hashed = slot_keys[slot, 1] + space
-    for field in range(1, keyspaces[space, 0]):
-        hashed = joined(hashed, slot_keys[slot, 1 + field])
-    mask = slot_table.shape[0] - 1
-    at = place_of(hashed, slot_table.shape[0])
-    while slot_table[at] != -1:
-        at = (at + 1) & mask
-    slot_table[at] = slot
+def place_slot(
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, slot: Int
+) -> None:
+    """Enter an existing slot into its table."""
+    space = np.int64(slots[slot].space)
+    fields = np.int64(0)
+    by_code = np.int64(0)
+    for stream in range(streams):
+        fields = max(fields, keyspaces[space * streams + stream, K_FIELDS])
+        by_code = max(by_code, keyspaces[space * streams + stream, K_DIRECT])
+    if by_code != 0:
+        direct[space, slot_keys[slot, 0]] = 2 * (np.int64(slot) + 1) + (slots[slot].hot != NIL)
+    else:
+        hashed = slot_keys[slot, 0] + space
+        for field in range(1, fields):
+            hashed = joined(hashed, slot_keys[slot, field])
+        mask = slot_table.shape[0] - 1
+        at = place_of(hashed, slot_table.shape[0])
+        while slot_table[at] != NIL:
+            at = (at + 1) & mask
+        slot_table[at] = slot
 
 
 @compiled
 def insert_slot(
-    keyspaces: I64, slot_keys: I64, slot_table: I32, slot_hot: I64, counters: I64, space: Int, values: I64, row: Int
-) -> Int:
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, counters: I64,
+    space: Int, kind: Int, values: I64, row: Int,
+) -> Int:  # fmt: skip
     """A new slot for an event's key. The caller has made sure of room and that the key is not NULL."""
-    slot = counters[N_SLOTS]
+    slot = np.uint32(counters[N_SLOTS])
     counters[N_SLOTS] += 1
-    slot_keys[slot, 0] = space
-    for field in range(keyspaces[space, 0]):
-        slot_keys[slot, 1 + field] = values[keyspaces[space, 2 + field], row]
-    slot_hot[slot] = -1
-    place_slot(keyspaces, slot_keys, slot_table, slot)
+    slots[slot].space = space
+    slots[slot].cell = NIL
+    slots[slot].hot = NIL
+    for field in range(KEY_FIELDS_MAX):
+        slot_keys[slot, field] = -1
+    for field in range(keyspaces[kind, K_FIELDS]):
+        slot_keys[slot, field] = values[keyspaces[kind, K_COLUMNS + field], row]
+    place_slot(keyspaces, streams, slots, slot_keys, slot_table, direct, slot)
     return slot
 
 
 @inlined
-def cell_of(cell_keys: I64, cell_table: I64, slot: Int, plan: Int) -> Int:
-    """The cell of a key and a plan, -1 when there is none."""
-    wanted = slot * PLANS_MAX + plan
-    mask = cell_table.shape[0] - 1
-    at = (place_of(slot, cell_keys.shape[0]) + plan) & mask
-    while cell_keys[at] != wanted:
-        if cell_keys[at] == -1:
-            return np.int64(-1)
-        at = (at + 1) & mask
-    return np.int64(cell_table[at])
+def heat(slots: Records, slot_keys: I64, direct: I32, by_code: Int, slot: Int, hot: Int) -> None:
+    """Set the head of a slot's list of hot cells."""
+    slots[slot].hot = hot
+    if by_code != 0:
+        direct[slots[slot].space, slot_keys[slot, 0]] = 2 * (np.int64(slot) + 1) + (hot != NIL)
+
+
+@inlined
+def cell_of(slots: Records, cells: Records, index: Records, slot: Int, plan: Int) -> Int:
+    """The cell of a key and a plan, NIL when there is none."""
+    cell = slots[slot].cell
+    if cell != NIL and cells[cell].plan != plan:
+        wanted = np.int64(slot) * PLANS_MAX + plan
+        mask = index.shape[0] - 1
+        at = (place_of(slot, index.shape[0]) + plan) & mask
+        while index[at].key != wanted and index[at].key != -1:
+            at = (at + 1) & mask
+        cell = index[at].cell if index[at].key == wanted else NIL
+    return cell
 
 
 @compiled
-def place_cell(cell_keys: I64, cell_table: I64, slot: Int, plan: Int, cell: Int) -> None:
+def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
-    mask = cell_table.shape[0] - 1
-    at = (place_of(slot, cell_keys.shape[0]) + plan) & mask
-    while cell_keys[at] != -1:
+    mask = index.shape[0] - 1
+    at = (place_of(slot, index.shape[0]) + np.int64(plan)) & mask
+    while index[at].key != -1:
         at = (at + 1) & mask
-    cell_keys[at] = slot * PLANS_MAX + plan
-    cell_table[at] = cell
+    index[at].key = np.int64(slot) * PLANS_MAX + np.int64(plan)
+    index[at].cell = cell
 
 
 @compiled
-def insert_cell(cells: I32, cell_keys: I64, cell_table: I64, counters: I64, slot: Int, plan: Int) -> Int:
+def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, slot: Int, plan: Int) -> Int:
     """A new, empty cell. The caller has made sure of room."""
-    cell = counters[N_CELLS]
+    cell = np.uint32(counters[N_CELLS])
     counters[N_CELLS] += 1
-    cells[cell, L_SLOT] = slot
-    cells[cell, L_PLAN] = plan
-    cells[cell, L_CHAIN] = -1
-    cells[cell, L_COUNT] = 0
-    cells[cell, L_START] = -1
-    cells[cell, L_START_LAST] = -1
-    cells[cell, L_HELD] = -1
-    cells[cell, L_HOT] = 0
-    cells[cell, L_HOT_NEXT] = -1
-    place_cell(cell_keys, cell_table, slot, plan, cell)
+    cells[cell].slot = slot
+    cells[cell].plan = plan
+    cells[cell].first = NIL
+    cells[cell].last = NIL
+    cells[cell].count = 0
+    cells[cell].chain = NIL
+    cells[cell].held = NIL
+    cells[cell].hot = 0
+    cells[cell].hot_next = NIL
+    cells[cell].interest = 0
+    cells[cell].bound = np.nan
+    slots[slot].cell = cell
+    place_cell(index, slot, plan, cell)
     return cell
 
 
 @compiled
 def rebuild(
-    keyspaces: I64, slot_keys: I64, slot_table: I32, cells: I32, cell_keys: I64, cell_table: I64, counters: I64
-) -> None:
-    """Fill both tables anew from slots and cells (after growth or compaction)."""
-    slot_table[:] = -1
-    cell_keys[:] = -1
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, cells: Records,
+    index: Records, counters: I64,
+) -> None:  # fmt: skip
+    """Fill all tables anew from slots and cells (after growth, compaction or a change of plans)."""
+    slot_table[:] = NIL
+    direct[:] = 0
+    for place in range(index.shape[0]):
+        index[place].key = -1
     for slot in range(counters[N_SLOTS]):
-        place_slot(keyspaces, slot_keys, slot_table, slot)
+        slots[slot].cell = NIL
+        place_slot(keyspaces, streams, slots, slot_keys, slot_table, direct, slot)
     for cell in range(counters[N_CELLS]):
-        place_cell(cell_keys, cell_table, cells[cell, L_SLOT], cells[cell, L_PLAN], cell)
+        slots[cells[cell].slot].cell = cell
+        place_cell(index, cells[cell].slot, cells[cell].plan, cell)

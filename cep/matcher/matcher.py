@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from cep.automaton.plan import Plan
-from cep.matcher import columns as c
+from cep.matcher import records as c
 from cep.matcher.collect import count_links, write_links
 from cep.matcher.emit import release
 from cep.matcher.expire import expire
-from cep.matcher.lists import kill_start
-from cep.matcher.state import State, longer
+from cep.matcher.lists import drop_chains, kill_first
+from cep.matcher.state import State, aligned, longer
 from cep.matcher.step import FIRED_MAX, step
-from cep.matcher.tables import Mode, Tables, build
+from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch
 from events.columns import I32, I64, Batch, Layout
 from events.program import STACK_MAX
@@ -34,7 +35,7 @@ class Matches:
     started_at:  int64[m], instant of matching of the first event
     keys:        int64[m, KEY_FIELDS_MAX], the key's values as columns hold them
     offsets:     int64[m + 1]
-    steps:       int32[e], number of the step among those of all plans
+    steps:       int32[e], number of the step among those of its plan
     sequences:   int64[e], the event's number in the log
     at:          int64[e], the event's own time
     """
@@ -64,7 +65,8 @@ class Matcher:
         self.jumps = jumps
         self.partials_max = partials_max
         self.plans: list[Plan | None] = []
-        self.tables: Tables = build([], Layout((), ()), lambda text: 0, [])
+        self.spaces: dict[SpaceKey, int] = {}
+        self.tables: Tables = build([], Layout((), ()), lambda text: 0, [], self.spaces)
         self.state = State.empty()
         self.sequence = 0
         """Number in the log of the next event."""
@@ -72,8 +74,8 @@ class Matcher:
         self._stack = np.zeros(STACK_MAX + 2, np.int64)
         self._fired = np.zeros(FIRED_MAX, np.int64)
         self._words = np.zeros(0, np.int64)
-        self._matches = np.zeros((1024, c.HELD_WIDTH), np.int32)
-        self._out = np.zeros((16_384, c.OUT_WIDTH), np.int64)
+        self._matches = aligned(1024, c.HELD)
+        self._out = aligned(16_384, c.OUT)
         self._awake = np.zeros(0, np.uint8)
         self._touched: tuple[I32, I32, I64] = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
@@ -90,14 +92,13 @@ class Matcher:
         """
         self.plans = list(plans)
         modes = modes or [Mode.LIVE] * len(self.plans)
-        self.tables = build(self.plans, layout, code_of, modes, self.jumps, self.partials_max)
-        self.state.fit_plans(len(self.plans))
+        self.tables = build(self.plans, layout, code_of, modes, self.spaces, self.jumps, self.partials_max)
+        self.state.fit_plans(self.tables)
         self._words = np.zeros(len(self.plans), np.int64)
 
     def process(self, batch: Batch) -> Matches:
         """Match a batch. Its events get the next numbers of the log."""
         rows = len(batch)
-        tables, state = self.tables, self.state
         if rows == 0 or not self.plans:
             self.sequence += rows
             return self.taken()
@@ -105,41 +106,48 @@ class Matcher:
         while done < rows:
             done = self._rows(batch, done)
         self.sequence += rows
-        self.now_us = max(self.now_us, int(batch.at_us[-1]))
-        del tables, state
-        return self.advanced(self.now_us)
+        return self.advance(int(batch.at_us[-1]))
 
     def live_sequences(self) -> I64:
         """Numbers in the log of the events that partials hold, ascending (some held by none are among them)."""
-        return self.state.events[: self.state.counters[c.N_EVENTS], c.V_SEQUENCE]
+        return cast(I64, self.state.events["sequence"][: self.state.counters[c.N_EVENTS]])
 
     def busy(self) -> set[int]:
         """The plans that have partials or matches held back."""
         cells = self.state.cells[: self.state.counters[c.N_CELLS]]
-        used = (cells[:, c.L_START] != -1) | (cells[:, c.L_HELD] != -1)
-        return set(cells[used, c.L_PLAN].tolist())
+        used = (cells["first"] != c.NIL) | (cells["held"] != c.NIL)
+        return set(cells["plan"][used].tolist())
 
     def due_us(self) -> int | None:
-        """The instant at which the next window ends, None when none is open."""
-        due = int(self.state.queue_heads[:, c.QH_DUE].min(initial=NEVER_US))
+        """The instant at which the next window may end, None when none is open."""
+        due = int(self.state.rings["due"].min(initial=NEVER_US))
         return None if due == NEVER_US else due
 
     def discard(self, place: int) -> None:
         """Drop every partial of a plan."""
         state = self.state
-        for cell in np.flatnonzero(state.cells[: state.counters[c.N_CELLS], c.L_PLAN] == place):
-            while state.cells[cell, c.L_START] != -1:
-                kill_start(
-                    state.partials, state.starts, state.chains, state.cells, state.registers, state.counters,
-                    int(self.tables.plans[place, c.P_REGISTERS]), int(state.cells[cell, c.L_START]),
-                )  # fmt: skip
-            while state.cells[cell, c.L_HELD] != -1:
-                release(state.held, state.cells, state.counters, int(cell))
+        for cell in np.flatnonzero(state.cells["plan"][: state.counters[c.N_CELLS]] == place):
+            while state.cells[cell]["first"] != c.NIL:
+                blocks = int(self.tables.plans[place]["blocks"])
+                kill_first(state.cells, state.chains, state.partials, state.counters, blocks, cell)
+            drop_chains(state.cells, state.chains, state.counters, cell)
+            while state.cells[cell]["held"] != c.NIL:
+                release(state.held, state.cells, state.counters, cell)
 
     def advance(self, now_us: int) -> Matches:
         """Let time pass without an event: windows that end at `now_us` or before are over."""
         self.now_us = max(self.now_us, now_us)
-        return self.advanced(self.now_us)
+        for ring in np.flatnonzero(self.state.rings["due"] <= self.now_us):
+            while True:
+                state, plans = self.state, self.tables
+                need = expire(
+                    plans.plans, plans.states, state.cells, state.chains, state.partials, state.links, state.held,
+                    state.queue, state.rings, self._matches, self._out, state.counters, ring, self.now_us,
+                )  # fmt: skip
+                if need == c.DONE:
+                    break
+                self._grow(need)
+        return self.taken()
 
     # -- the kernels ----------------------------------------------------------------------------------------------
 
@@ -154,18 +162,19 @@ class Matcher:
         until, touches = touch(
             tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
             tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
-            self._awake[: len(batch)], batch.values, batch.nulls, first, touch_row, touch_plan, touch_word,
+            self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan,
+            touch_word,
         )  # fmt: skip
         self.state.counters[c.RESUME_ROW] = first
         while True:
             state = self.state
             need = step(
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
-                tables.keyspaces, state.cells, state.chains, state.bounds, state.partials, state.starts,
-                state.start_at, state.links, state.events, state.registers, state.held, state.queue, state.queue_heads,
-                state.slot_keys, state.slot_hot, state.slot_table, state.cell_keys, state.cell_table, state.counters,
-                self._matches, self._out, self._stack, self._fired, batch.values, batch.nulls, batch.at_us[:until],
-                batch.event_at_us, self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan,
+                tables.keyspaces, tables.streams, state.cells, state.chains, state.partials, state.registers,
+                state.links, state.events, state.held, state.queue, state.rings, state.slots, state.slot_keys,
+                state.slot_table, state.direct, state.index, state.counters, self._matches, self._out, self._stack,
+                self._fired, batch.stream, batch.values, batch.nulls, batch.at_us[:until], batch.event_at_us,
+                self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan, tables.widest,
             )  # fmt: skip
             if need == c.DONE:
                 return int(until)
@@ -178,55 +187,31 @@ class Matcher:
             self._out = longer(self._out, more + int(self.state.counters[c.LIVE_HELD]))
         elif need == c.NEED_SCRATCH:
             self._matches = longer(self._matches, more)
-        elif need in (c.NEED_LINKS, c.NEED_EVENTS) and self.state.counters[c.N_OUT] > 0:
-            # output rows point at links: they may not move before the output was taken
-            name = "links" if need == c.NEED_LINKS else "events"
-            setattr(self.state, name, longer(getattr(self.state, name), more))
         else:
             self.state.grow(need, self.tables)
-
-    def advanced(self, now_us: int) -> Matches:
-        """Expire every plan, then take the output."""
-        tables = self.tables
-        heads = self.state.queue_heads
-        for plan in np.flatnonzero(heads[:, c.QH_DUE] <= now_us):
-            while True:
-                state = self.state
-                need = expire(
-                    tables.plans, tables.states, state.cells, state.chains, state.partials, state.starts,
-                    state.start_at, state.links, state.registers, state.held, state.queue, state.queue_heads,
-                    self._matches, self._out, state.counters, plan, now_us,
-                )  # fmt: skip
-                if need == c.DONE:
-                    break
-                self._grow(need)
-        return self.taken()
 
     def taken(self) -> Matches:
         """The output so far, which is empty afterwards."""
         state = self.state
         rows = int(state.counters[c.N_OUT])
         state.counters[c.N_OUT] = 0
-        out = self._out
+        out = self._out[:rows]
         offsets = np.zeros(rows + 1, np.int64)
         count_links(state.links, out, rows, offsets)
         total = int(offsets[-1])
         steps, sequences, at = np.zeros(total, np.int32), np.zeros(total, np.int64), np.zeros(total, np.int64)
         write_links(state.links, state.events, out, rows, offsets, steps, sequences, at)
         matches = Matches(
-            plan=out[:rows, c.O_PLAN].copy(),
-            kind=out[:rows, c.O_KIND].copy(),
-            slot=out[:rows, c.O_SLOT].copy(),
-            started_at=state.events[out[:rows, c.O_EVENT], c.V_NOW],
-            keys=state.slot_keys[out[:rows, c.O_SLOT], 1:],
+            plan=out["plan"].astype(np.int64),
+            kind=out["kind"].astype(np.int64),
+            slot=out["slot"].astype(np.int64),
+            started_at=state.events["now"][out["event"]],
+            keys=state.slot_keys[out["slot"]],
             offsets=offsets,
             steps=steps,
             sequences=sequences,
             at=at,
         )
-        if 4 * state.counters[c.N_LINKS] > 3 * len(state.links) or 4 * state.counters[c.N_EVENTS] > 3 * len(
-            state.events
-        ):
-            state.collect_links()
+        state.collect(3 / 4)
         state.compact_keys(self.tables)
         return matches

@@ -1,23 +1,29 @@
 """Registers: what a partial remembers of the events it took, so that no condition walks back over them.
 
-    registers[row]      uint64 mask of registers that are NULL
-    registers[row + 1]  uint64 mask of registers that have seen an event
-    registers[row + 2 + r]  register r, stored as columns are
+    registers[base]          masks: of those that are NULL, and << 32 of those that have seen an event
+    registers[base + 1 + r]  register r, stored as columns are
 
-Sums run in log order. count counts from 0; first and last take NULL as it comes, the others skip it
-(and NaN, which is NULL to expressions).
+`registers` are the partials as int64, `base` is where a partial's masks lie. Sums run in log order. count counts
+from 0; first and last take NULL as it comes, the others skip it (and NaN, which is NULL to expressions).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.columns import *  # noqa: F403  the column names of every array
+from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I16, I64, U8
 from events.kernel import Int, compiled, inlined
 from events.program import run
 
 OP_LT, OP_LE, OP_GT, OP_GE, OP_EQ, OP_NE = range(6)
+NULLS = (1 << 32) - 1
+
+
+@inlined
+def masks_of(partial: Int) -> Int:
+    """Where a partial's masks lie among the registers."""
+    return np.int64(partial) * BLOCK + MASKS
 
 
 @inlined
@@ -32,103 +38,101 @@ def compare_values(op: Int, left: Int, right: Int) -> bool:
 
 @compiled
 def program_holds(
-    conditions: I64,
-    ops: I16,
-    args: I64,
-    stack: I64,
-    values: I64,
-    nulls: U8,
-    row: Int,
-    registers: I64,
-    base: Int,
+    conditions: Records, ops: I16, args: I64, stack: I64, values: I64, nulls: U8, row: Int, registers: I64, base: Int,
     condition: Int,
-) -> bool:
-    """A condition's program for event `row` and the partial with registers at `base`."""
-    lo = conditions[condition, C_LO]
-    hi = conditions[condition, C_HI]
-    masked = np.uint64(registers[base])
-    return run(ops, args, lo, hi, values, nulls, row, registers, base + REGISTER_HEAD, masked, stack) == 1
+) -> bool:  # fmt: skip
+    """A condition's program for event `row` and the partial with masks at `base`."""
+    lo = np.int64(conditions[condition].lo)
+    hi = np.int64(conditions[condition].hi)
+    masked = np.uint64(registers[base] & NULLS)
+    return run(ops, args, lo, hi, values, nulls, row, registers, base + 1, masked, stack) == 1
 
 
 @inlined
-def fast_holds(conditions: I64, values: I64, nulls: U8, row: Int, registers: I64, base: Int, condition: Int) -> bool:
+def fast_holds(
+    conditions: Records, values: I64, nulls: U8, row: Int, registers: I64, base: Int, condition: Int
+) -> bool:
     """The fast form: `field OP factor * register`, an average being sum / count."""
-    field = conditions[condition, C_FIELD]
-    register = conditions[condition, C_REGISTER]
+    field = conditions[condition].field
+    register = conditions[condition].register
     result = False
     if nulls[field, row] == 0 and (registers[base] >> register) & 1 == 0:
-        place = base + REGISTER_HEAD + register
-        if conditions[condition, C_FLOAT] == 0:
-            result = compare_values(conditions[condition, C_OP], values[field, row], registers[place])
+        if conditions[condition].real == 0:
+            result = compare_values(conditions[condition].op, values[field, row], registers[base + 1 + register])
         else:
-            right = registers.view(np.float64)[place]
-            count = conditions[condition, C_COUNT]
-            if count >= 0:
-                right = right / registers[base + REGISTER_HEAD + count]
-            right = conditions.view(np.float64)[condition, C_FACTOR] * right
-            result = compare_values(conditions[condition, C_OP], values.view(np.float64)[field, row], right)
+            right = registers.view(np.float64)[base + 1 + register]
+            count = conditions[condition].count
+            if count != NIL:
+                right = right / registers[base + 1 + count]
+            right = conditions[condition].factor * right
+            result = compare_values(conditions[condition].op, values.view(np.float64)[field, row], right)
     return result
 
 
 @inlined
-def far_side(conditions: I64, registers: I64, base: Int, condition: Int) -> Int:
+def far_side(conditions: Records, registers: I64, base: Int, condition: Int) -> Int:
     """What the field of a fast-form float64 condition is compared with; NaN when that is NULL."""
-    register = conditions[condition, C_REGISTER]
+    register = conditions[condition].register
     value = np.nan
     if (registers[base] >> register) & 1 == 0:
-        value = registers.view(np.float64)[base + REGISTER_HEAD + register]
-        count = conditions[condition, C_COUNT]
-        if count >= 0:
-            value = value / registers[base + REGISTER_HEAD + count]
-        value = conditions.view(np.float64)[condition, C_FACTOR] * value
+        value = registers.view(np.float64)[base + 1 + register]
+        count = conditions[condition].count
+        if count != NIL:
+            value = value / registers[base + 1 + count]
+        value = conditions[condition].factor * value
     return value
 
 
 @inlined
-def out_of_bound(conditions: I64, values: I64, nulls: U8, row: Int, condition: Int, bound: Int) -> Int:
+def wider(conditions: Records, condition: Int, bound: Int, side: Int) -> Int:
+    """A bound that also covers `side`; NaN is the bound of nothing."""
+    op = conditions[condition].op
+    rises = op == OP_GT or op == OP_GE
+    return side if bound != bound or (side < bound if rises else side > bound) else bound
+
+
+@inlined
+def out_of_bound(conditions: Records, values: I64, nulls: U8, row: Int, condition: Int, bound: Int) -> bool:
     """Is the event's field on the wrong side of the bound, so that no partial behind it satisfies the condition?"""
-    field = conditions[condition, C_FIELD]
-    op = conditions[condition, C_OP]
+    field = conditions[condition].field
+    op = conditions[condition].op
     value = values.view(np.float64)[field, row]
     rises = op == OP_GT or op == OP_GE
-    wrong = value < bound if rises else value > bound
-    return wrong or nulls[field, row] != 0
+    inside = value >= bound if rises else value <= bound  # false for NaN on either side
+    return nulls[field, row] != 0 or not inside
 
 
 @compiled
-def update(updates: I64, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
+def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
     """Add event `row` to the registers of the step that took it: updates [lo, hi). O(hi - lo)."""
     floats = values.view(np.float64)
     kept = registers.view(np.float64)
+    masks = registers[base]
     for place in range(lo, hi):
-        op = updates[place, U_OP]
-        register = updates[place, U_REGISTER]
-        column = updates[place, U_COLUMN]
-        at = base + REGISTER_HEAD + register
+        op = updates[place].op
+        register = np.int64(updates[place].register)
+        column = updates[place].column
+        at = base + 1 + register
         bit = np.int64(1) << register
-        missing = column >= 0 and nulls[column, row] != 0
-        if updates[place, U_FLOAT] != 0 and op < UPDATE_FIRST:
-            missing = missing or floats[column, row] != floats[column, row]
-        seen = registers[base + 1] & bit != 0
-        if op == UPDATE_COUNT:
-            if not missing:
-                registers[at] += 1
-            continue
+        missing = column != NIL and nulls[column, row] != 0
         if op == UPDATE_LAST or op == UPDATE_FIRST:
-            if op == UPDATE_FIRST and seen:
-                continue
-            registers[base + 1] |= bit
-            if missing:
-                registers[base] |= bit
-            else:
-                registers[base] &= ~bit
-                registers[at] = values[column, row]
+            if op == UPDATE_LAST or masks & (bit << 32) == 0:
+                masks |= bit << 32
+                if missing:
+                    masks |= bit
+                else:
+                    masks &= ~bit
+                    registers[at] = values[column, row]
             continue
+        if updates[place].real != 0:
+            missing = missing or floats[column, row] != floats[column, row]
         if missing:
             continue
-        if not seen:
-            registers[base + 1] |= bit
-            registers[base] &= ~bit
+        if op == UPDATE_COUNT:
+            registers[at] += 1
+        elif masks & (bit << 32) == 0:
+            masks |= bit << 32
+            masks &= ~bit
             registers[at] = values[column, row]
         elif op == UPDATE_SUM_FLOAT:
             kept[at] += floats[column, row]
@@ -137,7 +141,7 @@ def update(updates: I64, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, reg
             after = before + values[column, row]
             registers[at] = after
             if ((before ^ after) & (values[column, row] ^ after)) < 0:
-                registers[base] |= bit
+                masks |= bit
         elif op == UPDATE_MIN_INT:
             registers[at] = min(registers[at], values[column, row])
         elif op == UPDATE_MAX_INT:
@@ -146,3 +150,4 @@ def update(updates: I64, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, reg
             kept[at] = min(kept[at], floats[column, row])
         else:
             kept[at] = max(kept[at], floats[column, row])
+    registers[base] = masks

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from cep.matcher.columns import *  # noqa: F403  the column names of every array
-from events.columns import I32, I64
+from cep.matcher.records import *  # noqa: F403  the fields of every record
+from events.columns import I64
 from events.kernel import Int, compiled
 
 
 @compiled
 def room_for(
-    counters: I64, cells: I32, chains: I32, partials: I32, starts: I32, links: I32, events: I64, registers: I64,
-    held: I32, slot_hot: I64, slot_table: I32, cell_table: I64, out: I64, widest: Int, most: Int,
+    counters: I64, cells: Records, chains: Records, partials: Records, links: Records, events: Records, held: Records,
+    slots: Records, slot_table: U32, index: Records, out: Records, widest: Int, most: Int,
 ) -> tuple[Int, Int]:  # fmt: skip
     """(DONE, rows that all arrays have room for) when that is `most` or more, else (the array that is short, 0).
 
-    Freed rows count, so the answer is good until that many were used, whatever was freed meanwhile. Hash tables count
-    up to half load.
+    The answer is good until that many were used, whatever was freed meanwhile. Hash tables count up to half load.
+    widest: rows of the largest partial
     """
-    least = partials.shape[0] - counters[LIVE_PARTIALS]
+    least = (partials.shape[0] - counters[N_PARTIALS]) // widest
     if least < most:
         return NEED_PARTIALS, 0
     room = links.shape[0] - counters[N_LINKS]
@@ -27,10 +27,6 @@ def room_for(
     room = events.shape[0] - counters[N_EVENTS]
     if room < most:
         return NEED_EVENTS, 0
-    least = min(least, room)
-    room = (registers.shape[0] - counters[N_REGISTERS]) // widest
-    if room < most:
-        return NEED_REGISTERS, 0
     least = min(least, room)
     room = out.shape[0] - counters[N_OUT] - counters[LIVE_HELD]
     if room < most:
@@ -44,15 +40,11 @@ def room_for(
     if room < most:
         return NEED_CHAINS, 0
     least = min(least, room)
-    room = starts.shape[0] - counters[LIVE_STARTS]
-    if room < most:
-        return NEED_STARTS, 0
-    least = min(least, room)
-    room = min(cells.shape[0], cell_table.shape[0] // 2) - counters[N_CELLS]
+    room = min(cells.shape[0], index.shape[0] // 2) - counters[N_CELLS]
     if room < most:
         return NEED_CELLS, 0
     least = min(least, room)
-    room = min(slot_hot.shape[0], slot_table.shape[0] // 2) - counters[N_SLOTS]
+    room = min(slots.shape[0], slot_table.shape[0] // 2) - counters[N_SLOTS]
     if room < most:
         return NEED_SLOTS, 0
     return DONE, min(least, room)

@@ -1,6 +1,6 @@
 """State: every partial match of a lane as flat arrays; growing, compacting, copying.
 
-A snapshot is `copy()`; there is nothing else to save. Layouts: `columns`.
+A snapshot is `copy()`; there is nothing else to save. Layouts: `records`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from cep.matcher import columns as c
+from cep.matcher import records as c
 from cep.matcher.collect import collect, compact_cells
-from cep.matcher.keys import KEY_FIELDS_MAX, rebuild
+from cep.matcher.keys import rebuild
+from cep.matcher.records import U32, Records
 from cep.matcher.tables import Tables
-from events.columns import F64, I32, I64
+from events.columns import I32, I64
 from events.errors import LimitReached
 
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -26,76 +27,54 @@ ROWS_MAX = 1 << 28
 
 @dataclass(slots=True)
 class State:
-    """The arrays (see `columns` for their columns)."""
+    """The arrays (see `records` for their fields, `keys` for the tables)."""
 
-    cells: I32
-    chains: I32
-    partials: I32
-    starts: I32
-    links: I32
-    events: I64
-    registers: I64
-    held: I32
-    queue: I32
-    queue_heads: I64
-    slots: I64
-    slot_table: I32
-    cell_index: I64
+    cells: Records
+    chains: Records
+    partials: Records
+    links: Records
+    events: Records
+    held: Records
+    queue: Records
+    rings: Records
+    slots: Records
+    slot_keys: I64
+    slot_table: U32
+    direct: I32
+    index: Records
     counters: I64
 
     @classmethod
     def empty(cls, rows: int = 4096) -> State:
         """No key, no partial; room for `rows` of each (a power of two)."""
         counters = np.zeros(c.COUNTERS_ALL, np.int64)
-        for place in (c.FREE_CHAIN, c.FREE_PARTIAL, c.FREE_START, c.FREE_HELD):
-            counters[place] = -1
-        counters[c.N_REGISTERS] = c.REGISTER_HEAD + c.REGISTERS_MAX  # row 0 is the start state's: nothing seen
-        return cls(
-            cells=aligned((rows, c.CELL_WIDTH), np.int32),
-            chains=aligned((rows, c.CHAIN_WIDTH), np.int32),
-            partials=aligned((rows, c.PARTIAL_WIDTH), np.int32),
-            starts=aligned((rows, c.START_WIDTH), np.int32, -1),
-            links=aligned((8 * rows, c.LINK_WIDTH), np.int32),
-            events=aligned((8 * rows, c.EVENT_WIDTH), np.int64),
-            registers=aligned((4 * rows,), np.int64),
-            held=aligned((rows, c.HELD_WIDTH), np.int32),
-            queue=aligned((0, c.QUEUE_WIDTH), np.int32),
-            queue_heads=aligned((0, c.QUEUE_HEAD_WIDTH), np.int64),
-            slots=aligned((rows, c.SLOT_WIDTH), np.int64, -1),
-            slot_table=aligned((2 * rows,), np.int32, -1),
-            cell_index=aligned((2 * rows, 2), np.int64, -1),
+        for place in (c.FREE_CHAIN, c.FREE_HELD):
+            counters[place] = c.NIL
+        counters[c.N_PARTIALS] = c.BLOCKS_MAX  # the first one is the start state's: nothing seen
+        state = cls(
+            cells=aligned(rows, c.CELL),
+            chains=aligned(rows, c.CHAIN),
+            partials=aligned(rows + c.BLOCKS_MAX, c.PARTIAL),
+            links=aligned(8 * rows, c.LINK),
+            events=aligned(8 * rows, c.EVENT),
+            held=aligned(rows, c.HELD),
+            queue=aligned(0, c.DUE),
+            rings=aligned(0, c.RING),
+            slots=aligned(rows, c.SLOT),
+            slot_keys=aligned((rows, c.KEY_FIELDS_MAX), np.int64),
+            slot_table=aligned(2 * rows, np.uint32),
+            direct=aligned((1, 2 * rows), np.int32),
+            index=aligned(2 * rows, c.ENTRY),
             counters=counters,
         )
+        state.slot_table[...] = c.NIL
+        state.index["key"] = -1
+        return state
 
     @property
-    def start_at(self) -> I64:
-        """int64[starts]: the instant of each start, inside its row."""
-        return self.starts.view(np.int64)[:, c.START_AT]
-
-    @property
-    def bounds(self) -> F64:
-        """float64[chains]: the bound of each chain, inside its row."""
-        return self.chains.view(np.float64)[:, c.CHAIN_BOUND]
-
-    @property
-    def slot_keys(self) -> I64:
-        """int64[slots, 1 + KEY_FIELDS_MAX]: key space and values."""
-        return self.slots[:, : 1 + KEY_FIELDS_MAX]
-
-    @property
-    def slot_hot(self) -> I64:
-        """int64[slots]: the head of each slot's list of hot cells."""
-        return self.slots[:, c.SLOT_HOT]
-
-    @property
-    def cell_keys(self) -> I64:
-        """int64[2^n]: slot and plan of each place in the table of cells."""
-        return self.cell_index[:, 0]
-
-    @property
-    def cell_table(self) -> I64:
-        """int64[2^n]: the cell of each place."""
-        return self.cell_index[:, 1]
+    def registers(self) -> I64:
+        """The partials as int64 (see `registers`)."""
+        return cast(I64, self.partials.view(np.int64))
 
     def copy(self) -> State:
         """Every array copied."""
@@ -114,45 +93,41 @@ class State:
         """Memory held by the arrays."""
         return sum(array.nbytes for array in self.arrays().values())
 
-    def fit_plans(self, count: int) -> None:
-        """Give every plan an expiry ring."""
-        known = len(self.queue_heads)
-        if count <= known:
-            return
-        heads = np.zeros((count, c.QUEUE_HEAD_WIDTH), np.int64)
-        heads[:known] = self.queue_heads
-        ring = 256
-        for plan in range(known, count):
-            heads[plan, c.QH_OFFSET] = len(self.queue) + (plan - known) * ring
-            heads[plan, c.QH_CAPACITY] = ring
-            heads[plan, c.QH_DUE] = np.iinfo(np.int64).max
-        self.queue = np.concatenate([self.queue, np.zeros(((count - known) * ring, c.QUEUE_WIDTH), np.int32)])
-        self.queue_heads = heads
+    def fit_plans(self, tables: Tables) -> None:
+        """Give every plan the ring of its window, and every key space its tables."""
+        for plan, window in zip(tables.plans, tables.windows, strict=True):
+            if window == 0:
+                continue
+            found = np.flatnonzero(self.rings["within"] == window)
+            if not len(found):
+                found = np.array([len(self.rings)])
+                self.rings = longer(self.rings, 1, exactly=True)
+                self.rings[-1] = (window, np.iinfo(np.int64).max, len(self.queue), RING_ROWS, 0, 0)
+                self.queue = longer(self.queue, RING_ROWS, exactly=True)
+            plan["ring"] = found[0]
+        if len(self.direct) < len(tables.keyspaces) // tables.streams:
+            self.direct = aligned((len(tables.keyspaces) // tables.streams, self.direct.shape[1]), np.int32)
+        self.rehash(tables)
 
     # -- room -----------------------------------------------------------------------------------------------------
 
     def grow(self, need: int, tables: Tables) -> None:
         """Make room for what a kernel asked for: counters[NEED] rows of the array `need`. Raises LimitReached."""
         more = int(self.counters[c.NEED])
-        if need == c.NEED_QUEUE:
-            self.grow_queue(more)
-        elif need == c.NEED_LINKS or need == c.NEED_EVENTS:
-            self.collect_or_grow(need, more)
+        if need == c.NEED_RING:
+            self.grow_ring(more)
         elif need == c.NEED_CELLS:
-            self.cells = longer(self.cells, 1)
+            self.cells = longer(self.cells, more)
             self.rehash(tables)
         elif need == c.NEED_SLOTS:
-            self.slots = longer(self.slots, 1, -1)
+            self.slots = longer(self.slots, more)
+            self.slot_keys = longer(self.slot_keys, more)
             self.rehash(tables)
-        elif need == c.NEED_STARTS:
-            self.starts = longer(self.starts, more, -1)
+        elif need == c.NEED_CODES:
+            self.direct = aligned((len(self.direct), power_of_two(more + 1)), np.int32)
+            self.rehash(tables)
         else:
-            name = {
-                c.NEED_CHAINS: "chains",
-                c.NEED_PARTIALS: "partials",
-                c.NEED_HELD: "held",
-                c.NEED_REGISTERS: "registers",
-            }[need]
+            name = GROWING[need]
             setattr(self, name, longer(getattr(self, name), more))
 
     def compact_keys(self, tables: Tables) -> None:
@@ -160,86 +135,68 @@ class State:
         cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
         if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slots):
             return
-        used = (self.cells[:cells, c.L_START] != -1) | (self.cells[:cells, c.L_HELD] != -1)
+        used = (self.cells["first"][:cells] != c.NIL) | (self.cells["held"][:cells] != c.NIL)
         if 2 * int(used.sum()) > cells:
             return
-        compact_cells(
-            self.cells, self.starts, self.slot_keys, self.slot_hot, self.counters, np.full(slots, -1, np.int32)
-        )
+        new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
+        compact_cells(self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot)
         self.rehash(tables)
 
     def rehash(self, tables: Tables) -> None:
-        """Both hash tables at most half full, filled anew."""
-        slots = 2 * len(self.slots)
-        cells = 2 * len(self.cells)
-        self.slot_table = aligned((power_of_two(slots),), np.int32, -1)
-        self.cell_index = aligned((power_of_two(cells), 2), np.int64, -1)
+        """All tables filled anew, at most half full."""
+        self.slot_table = aligned(power_of_two(2 * len(self.slots)), np.uint32)
+        self.index = aligned(power_of_two(2 * len(self.cells)), c.ENTRY)
         rebuild(
-            tables.keyspaces,
-            self.slot_keys,
-            self.slot_table,
-            self.cells,
-            self.cell_keys,
-            self.cell_table,
-            self.counters,
-        )
+            tables.keyspaces, tables.streams, self.slots, self.slot_keys, self.slot_table, self.direct, self.cells,
+            self.index, self.counters,
+        )  # fmt: skip
 
-    def grow_queue(self, plan: int) -> None:
-        """Twice the ring for one plan; the others keep theirs."""
-        heads = self.queue_heads
-        capacities = heads[:, c.QH_CAPACITY].copy()
-        capacities[plan] *= 2
-        queue = np.zeros((int(capacities.sum()), c.QUEUE_WIDTH), np.int32)
-        offset = 0
-        for place in range(len(heads)):
-            old, length, first = (int(heads[place, at]) for at in (c.QH_OFFSET, c.QH_LENGTH, c.QH_HEAD))
-            order = old + (first + np.arange(length)) % int(heads[place, c.QH_CAPACITY])
-            queue[offset : offset + length] = self.queue[order]
-            heads[place, c.QH_OFFSET], heads[place, c.QH_HEAD] = offset, 0
-            heads[place, c.QH_CAPACITY] = capacities[place]
-            offset += int(capacities[place])
-        self.queue = queue
+    def grow_ring(self, ring: int) -> None:
+        """Twice the room for one ring, at the end of the queue; the others keep theirs."""
+        capacity, length, head = (int(self.rings[ring][name]) for name in ("capacity", "length", "head"))
+        place = int(self.rings[ring]["offset"])
+        entries = self.queue[place + (head + np.arange(length)) % capacity]
+        if place + capacity == len(self.queue):  # it lies at the end already
+            self.queue = longer(self.queue[:place], 2 * capacity, exactly=True)
+        else:
+            place = len(self.queue)
+            self.queue = longer(self.queue, 2 * capacity, exactly=True)
+        self.queue[place : place + length] = entries
+        for name, value in (("offset", place), ("head", 0), ("capacity", 2 * capacity)):
+            self.rings[ring][name] = value
 
-    def collect_or_grow(self, need: int, more: int) -> None:
-        """Free the links and events that no partial reaches; grow when more than a quarter is left."""
-        self.collect_links()
+    def collect(self, load: float) -> None:
+        """Free the links and events that nothing reaches when either array is that full; afterwards both are at most
+        half full. Output that was not taken yet must not refer to them.
+        """
         links, events = int(self.counters[c.N_LINKS]), int(self.counters[c.N_EVENTS])
-        if 4 * (links + (more if need == c.NEED_LINKS else 0)) > len(self.links):
-            self.links = longer(self.links, more)
-        if 4 * (events + (more if need == c.NEED_EVENTS else 0)) > len(self.events):
-            self.events = longer(self.events, more)
-
-    def collect_links(self) -> I32:
-        """Mark and compact links and events; answers the old rows of the events kept, in order."""
-        kept_links = np.full(int(self.counters[c.N_LINKS]), -1, np.int32)
-        kept_events = np.full(int(self.counters[c.N_EVENTS]), -1, np.int32)
-        collect(
-            self.partials,
-            self.starts,
-            self.links,
-            self.events,
-            self.held,
-            self.cells,
-            self.queue,
-            self.queue_heads,
-            self.counters,
-            kept_links,
-            kept_events,
-        )
-        return np.flatnonzero(kept_events >= 0).astype(np.int32)
+        if links <= load * len(self.links) and events <= load * len(self.events):
+            return
+        new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
+        collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
+        if 2 * self.counters[c.N_LINKS] > len(self.links):
+            self.links = longer(self.links, 0)
+        if 2 * self.counters[c.N_EVENTS] > len(self.events):
+            self.events = longer(self.events, 0)
 
 
+RING_ROWS = 256
+GROWING = {
+    c.NEED_CHAINS: "chains",
+    c.NEED_PARTIALS: "partials",
+    c.NEED_LINKS: "links",
+    c.NEED_EVENTS: "events",
+    c.NEED_HELD: "held",
+}
 LINE = 64
 
 
-def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike, fill: int = 0) -> npt.NDArray[Any]:
-    """An array that begins at a cache line, so that a row of 32 or 64 bytes lies in one."""
+def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros that begin at a cache line, so that a row of 32 or 64 bytes lies in one."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.empty(size + LINE, np.uint8)
+    room = np.zeros(size + LINE, np.uint8)
     first = -room.ctypes.data % LINE
-    array = room[first : first + size].view(dtype).reshape(shape)
-    array[...] = fill
-    return array
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def power_of_two(rows: int) -> int:
@@ -247,14 +204,14 @@ def power_of_two(rows: int) -> int:
     return 1 << max(rows - 1, 1).bit_length()
 
 
-def longer(array: Array, more: int, fill: int = 0) -> Array:
-    """A copy with room for at least `more` further rows, at least twice as long."""
-    rows = max(2 * len(array), power_of_two(len(array) + more))
+def longer(array: Array, more: int, exactly: bool = False) -> Array:
+    """A copy with room for at least `more` further rows, and unless `exactly`, at least twice as long."""
+    rows = len(array) + more if exactly else max(2 * len(array), power_of_two(len(array) + more))
     if rows > ROWS_MAX:
         raise LimitReached(
             f"state of the matcher: an array would grow beyond {ROWS_MAX} rows",
             "shorten windows, bound loops, or spread the keys over more lanes",
         )
-    grown = aligned((rows, *array.shape[1:]), array.dtype, fill)
+    grown = aligned((rows, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return cast(Array, grown)

@@ -1,9 +1,12 @@
 """The matching kernel: rows of a batch, in order, through every plan they concern.
 
 For each event: the touched plans (`touch`: those of which an event part holds) and the hot cells of its keys (those
-with a partial that any event concerns, as strict contiguity does). For each such pair of key and plan: the partials of
-each state through its edges, then the start state, then the matches. An event that concerns nobody costs a look at its
-key's slot, or nothing at all when no plan can be hot.
+with a partial that any event concerns, as strict contiguity does). For each such pair of key and plan: the partials
+that the event concerns through the edges of their states, then the start state, then the matches. An event that
+concerns nobody costs a look at its key, or nothing at all when no plan can be hot.
+
+A cell knows by which bits its partials can be moved (`interest`), and for one condition that reads earlier events a
+value that the event's field has to exceed (`bound`); so an event that moves none of them doesn't look at them.
 
 Before anything is changed for a (row, plan) the kernel makes sure of room in every array and answers what it needs
 otherwise; the driver grows that array and calls again, and the kernel goes on with the very same (row, plan).
@@ -13,536 +16,495 @@ from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.columns import *  # noqa: F403  the column names of every array
-from cep.matcher.emit import emit
+from cep.matcher.emit import emit, set_match
 from cep.matcher.expire import compact, expire, push
-from cep.matcher.keys import cell_of, insert_cell, insert_slot, slot_of
+from cep.matcher.keys import K_COLUMNS, K_DIRECT, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
 from cep.matcher.lists import (
+    append_partial,
+    build_chains,
     chain_of,
-    drop_start,
+    drop_chains,
     free_partial,
+    insert_partial,
     join_chain,
-    join_start,
     leave_chain,
-    leave_start,
-    link_start,
     new_partial,
-    new_registers,
-    new_start,
-    without_empty_chains,
+    remove_partial,
+    settle,
 )
-from cep.matcher.registers import OP_GE, OP_GT, far_side, fast_holds, out_of_bound, program_holds, update
+from cep.matcher.records import *  # noqa: F403  the fields of every record
+from cep.matcher.registers import far_side, fast_holds, masks_of, out_of_bound, program_holds, update, wider
 from cep.matcher.room import room_for
-from events.columns import F64, I16, I32, I64, U8
-from events.kernel import Int, compiled
+from events.columns import I16, I32, I64, U8
+from events.kernel import Int, compiled, inlined, trailing_zeros
 
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
-MOVED = -2
-"""A chain that has moved as a whole has the state MOVED - target until every chain of its cell was stepped."""
+MOVED = 1 << 16
+"""A chain that has moved as a whole has the state MOVED + target until every chain of its cell was stepped."""
 
 
-@compiled
-def settle(
-    states: I64, conditions: I64, registers: I64, cells: I32, chains: I32, bounds: F64, partials: I32, cell: Int
-) -> bool:
-    """Give moved chains their new state; two of one state become one. Does any event concern one of them?
+@inlined
+def held_bits(
+    conditions: Records, ops: I16, args: I64, stack: I64, values: I64, nulls: U8, row: Int, registers: I64, base: Int,
+    first: Int, bits: Int,
+) -> Int:  # fmt: skip
+    """Of conditions that read earlier events those that hold for the partial with masks at `base`."""
+    holding = np.int64(0)
+    while bits != 0:
+        condition = first + trailing_zeros(bits)
+        if conditions[condition].fast != 0:
+            holds = fast_holds(conditions, values, nulls, row, registers, base, condition)
+        else:
+            holds = program_holds(conditions, ops, args, stack, values, nulls, row, registers, base, condition)
+        if holds:
+            holding |= bits & -bits
+        bits &= bits - 1
+    return holding
 
-    O(chains squared), and O(partials) where the new state keeps a bound.
-    """
-    hot = False
-    chain = cells[cell, L_CHAIN]
-    while chain != -1:
-        if chains[chain, H_STATE] <= MOVED:
-            state = MOVED - chains[chain, H_STATE]
-            hot = hot or states[state, S_ALL] != 0
-            condition = states[state, S_BOUND]
-            if condition >= 0:
-                rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
-                bounds[chain] = np.inf if rising else -np.inf
-                partial = chains[chain, H_FIRST]
-                while partial != -1:
-                    side = far_side(conditions, registers, np.int64(partials[partial, A_REGISTERS]), condition)
-                    if (rising and side < bounds[chain]) or (not rising and side > bounds[chain]):
-                        bounds[chain] = side
-                    partial = partials[partial, A_CHAIN_NEXT]
-            other = cells[cell, L_CHAIN]
-            while other != -1 and (chains[other, H_STATE] != state or other == chain):
-                other = chains[other, H_NEXT]
-            chains[chain, H_STATE] = state
-            if other != -1 and chains[other, H_COUNT] > 0:
-                if condition >= 0:
-                    rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
-                    if (rising and bounds[other] < bounds[chain]) or (not rising and bounds[other] > bounds[chain]):
-                        bounds[chain] = bounds[other]
-                first = chains[other, H_FIRST]
-                last = chains[chain, H_LAST]
-                partials[last, A_CHAIN_NEXT] = first
-                partials[first, A_CHAIN_PREV] = last
-                chains[chain, H_LAST] = chains[other, H_LAST]
-                chains[chain, H_COUNT] += chains[other, H_COUNT]
-                chains[other, H_FIRST] = -1
-                chains[other, H_LAST] = -1
-                chains[other, H_COUNT] = 0
-            if other != -1:
-                chains[other, H_STATE] = -1
-        chain = chains[chain, H_NEXT]
-    return hot
+
+@inlined
+def capture(events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int) -> Int:
+    """The row's captured event, a new one if it has none yet."""
+    if event == NIL:
+        event = np.uint32(counters[N_EVENTS])
+        counters[N_EVENTS] += 1
+        events[event].sequence = sequence
+        events[event].at = event_at_us[row]
+        events[event].now = now
+    return event
+
+
+@inlined
+def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) -> Int:
+    """A link behind `before`."""
+    link = np.uint32(counters[N_LINKS])
+    counters[N_LINKS] += 1
+    links[link].prev = before
+    links[link].event = event
+    links[link].step = step
+    return link
 
 
 @compiled
 def step(
-    plans: I64, states: I64, edges: I64, conditions: I64, updates: I64, ops: I16, args: I64, keyspaces: I64,
-    cells: I32, chains: I32, bounds: F64, partials: I32, starts: I32, start_at: I64, links: I32, events: I64,
-    registers: I64, held: I32, queue: I32, queue_heads: I64, slot_keys: I64, slot_hot: I64, slot_table: I32,
-    cell_keys: I64, cell_table: I64, counters: I64, matches: I32, out: I64, stack: I64, fired: I64,
-    values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool,
+    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
+    keyspaces: I64, streams: Int,
+    cells: Records, chains: Records, partials: Records, registers: I64, links: Records, events: Records,
+    held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
+    index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
+    stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int,
 ) -> Int:  # fmt: skip
     """Match rows from counters[RESUME_ROW] on. Answers DONE, or which array needs room (counters[NEED]: how much).
 
-    touch_*:  [touches] rows in order, with plan and bits; scan: hot cells are possible, so every row is looked at
-    fired:    int64[FIRED_MAX] scratch; matches: int32[n, HELD_WIDTH] scratch
+    touch_*:   [touches] rows in order, with plan and bits; scan: hot cells are possible, so every row is looked at
+    stream_of: each row's stream, of `streams`
+    widest:    rows of the largest partial
+    fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch
     """
     rows = at_us.shape[0]
+    spaces = keyspaces.shape[0] // streams
+    by_code = scan and spaces == 1 and streams == 1 and keyspaces[0, K_DIRECT] != 0
+    key_column = keyspaces[0, K_COLUMNS] if by_code else np.int64(0)
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
-    widest = np.int64(REGISTER_HEAD)
-    for number in range(plans.shape[0]):
-        widest = max(widest, plans[number, P_REGISTERS] + REGISTER_HEAD)
     budget = np.int64(0)  # rows that every array is known to have room for
     known_row = np.int64(-1)  # (row, key space) whose slot is `known_slot`
     known_space = np.int64(-1)
-    known_slot = np.int64(-1)
+    known_slot = NIL
     while row < rows:
+        ahead = np.int64(touch_row[touch]) if touch < touches else rows
         if not scan:
-            if touch >= touches:
-                break
-            row = np.int64(touch_row[touch])
+            row = ahead
+        elif by_code:  # over events of keys that have no hot cell
+            while row < ahead:
+                code = values[key_column, row]
+                if code < direct.shape[1] and direct[0, code] & 1 != 0:
+                    break
+                row += 1
+        if row >= rows:
+            break
         now = at_us[row]
-        event = np.int64(-1)
+        event = NIL
         first_touch = touch
         while first_touch > 0 and touch_row[first_touch - 1] == row:
             first_touch -= 1
         hot_space = np.int64(0)
-        hot = np.int64(-1)
-        hot_before = np.int64(-1)  # the hot cell before, once it was found to stay hot
+        hot = NIL
+        hot_before = NIL  # the hot cell before, once it was found to stay hot
         hot_seen = np.int64(0)
         while True:
             # the next plan that this event concerns -----------------------------------------------------------------
-            if touch < touches and touch_row[touch] == row:
-                plan = np.int64(touch_plan[touch])
-                word = touch_word[touch] | plans[plan, P_ALWAYS]
-                if known_row != row or known_space != plans[plan, P_KEYSPACE]:
-                    known_row = row
-                    known_space = plans[plan, P_KEYSPACE]
-                    known_slot = slot_of(keyspaces, slot_keys, slot_table, known_space, values, nulls, row)
-                slot = known_slot
-                cell = np.int64(-1) if slot < 0 else cell_of(cell_keys, cell_table, slot, plan)
-                touched = True
-            elif scan:
-                while hot == -1 and hot_space < keyspaces.shape[0]:
-                    if known_row != row or known_space != hot_space:
-                        known_row = row
-                        known_space = hot_space
-                        known_slot = slot_of(keyspaces, slot_keys, slot_table, known_space, values, nulls, row)
-                    hot_space += 1
-                    hot_before = np.int64(-1)
-                    if known_slot >= 0:
-                        hot = np.int64(slot_hot[known_slot])
-                if hot == -1:
+            touched = touch < touches and touch_row[touch] == row
+            space = hot_space - 1
+            if touched:
+                plan = np.uint32(touch_plan[touch])
+                word = touch_word[touch] | plans[plan].always
+                space = np.int64(plans[plan].keyspace)
+            elif hot == NIL:
+                if not scan or hot_space == spaces:
                     break
-                slot = known_slot
+                space = hot_space
+                hot_space += 1
+                hot_before = NIL
+            kind = space * streams + (np.int64(stream_of[row]) if streams > 1 else 0)
+            if known_row != row or known_space != space:
+                known_row = row
+                known_space = space
+                known_slot = slot_of(
+                    keyspaces, slots, slot_keys, slot_table, direct, space, kind, values, nulls, row
+                )  # fmt: skip
+            slot = known_slot
+            if touched:
+                cell = cell_of(slots, cells, index, slot, plan) if slot < NULL_KEY else NIL
+            else:
+                if hot == NIL:
+                    hot = slots[slot].hot if slot < NULL_KEY else NIL
+                    if hot == NIL:
+                        continue
                 cell = hot
-                hot = np.int64(cells[cell, L_HOT_NEXT])
-                chain = np.int64(cells[cell, L_CHAIN])
-                while chain != -1 and states[chains[chain, H_STATE], S_ALL] == 0:
-                    chain = np.int64(chains[chain, H_NEXT])
-                if chain == -1:  # it has cooled since
-                    cells[cell, L_HOT] = 0
-                    if hot_before == -1:
-                        slot_hot[slot] = hot
+                hot = cells[cell].hot_next
+                plan = cells[cell].plan
+                if hot_seen < counters[RESUME_HOT]:  # it has had its turn
+                    hot_before = cell
+                    hot_seen += 1
+                    continue
+                if cells[cell].interest & plans[plan].always == 0:  # it has cooled since
+                    cells[cell].hot = 0
+                    if hot_before == NIL:
+                        heat(slots, slot_keys, direct, keyspaces[kind, K_DIRECT], slot, hot)
                     else:
-                        cells[hot_before, L_HOT_NEXT] = hot
+                        cells[hot_before].hot_next = hot
                     continue
                 hot_before = cell
                 hot_seen += 1
-                if hot_seen <= counters[RESUME_HOT]:
-                    continue
-                plan = np.int64(cells[cell, L_PLAN])
-                word = plans[plan, P_ALWAYS]
-                touched = False
+                word = plans[plan].always
                 done_before = False
                 for other in range(first_touch, touch):
                     if touch_plan[other] == plan:
                         done_before = True
                 if done_before:
                     continue
-            else:
-                break
 
             # windows that are over ----------------------------------------------------------------------------------
-            if queue_heads[plan, QH_DUE] <= now:
+            need = np.int64(DONE)
+            ring = plans[plan].ring
+            if ring != NIL and rings[ring].due <= now:
                 need = expire(
-                    plans, states, cells, chains, partials, starts, start_at, links, registers, held, queue,
-                    queue_heads, matches, out, counters, plan, now,
+                    plans, states, cells, chains, partials, links, held, queue, rings, matches, out, counters,
+                    np.int64(ring), now,
                 )  # fmt: skip
-                if need != DONE:
-                    counters[RESUME_ROW] = row
-                    counters[RESUME_TOUCH] = touch
-                    counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
-                    return need
 
-            start_possible = touched and (plans[plan, P_START_ALWAYS] != 0 or word & plans[plan, P_START_ANY] != 0)
-            live = cell >= 0 and cells[cell, L_COUNT] > 0
-            if not live and not start_possible:
+            # does it concern anything here? -------------------------------------------------------------------------
+            starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
+            asked = word
+            if cell != NIL:
+                bit = plans[plan].bound_bit
+                if asked & bit != 0 and out_of_bound(
+                    conditions, values, nulls, row, plans[plan].bound, cells[cell].bound
+                ):
+                    asked &= ~bit  # it holds for none of them
+                if asked & cells[cell].interest == 0:
+                    asked = np.int64(0)
+            else:
+                asked = np.int64(0)
+            if need == DONE and asked == 0 and not starts:
                 if touched:
                     touch += 1
                 continue
-            if slot == -2:  # a NULL in the key: the event belongs to nobody
+            if slot == NULL_KEY:  # the event belongs to nobody
                 counters[KEYLESS] += 1
                 touch += 1
                 continue
 
             # room -----------------------------------------------------------------------------------------------------
-            moving = np.int64(cells[cell, L_COUNT]) if live else np.int64(0)
-            most = (moving + 1) * plans[plan, P_EDGES_MAX]
-            size = plans[plan, P_REGISTERS]
-            if most > budget or most > matches.shape[0]:
-                moving = np.int64(0)
-                chain = np.int64(cells[cell, L_CHAIN]) if live else np.int64(-1)
-                while chain != -1:
-                    state = chains[chain, H_STATE]
-                    if states[state, S_ALL] != 0 or word & states[state, S_INTEREST] != 0:
-                        moving += chains[chain, H_COUNT]
-                    chain = np.int64(chains[chain, H_NEXT])
-                most = (moving + 1) * plans[plan, P_EDGES_MAX]
+            most = np.int64(plans[plan].edges_max)
+            if asked != 0:
+                most *= 1 + np.int64(cells[cell].count)
+            if need == DONE and (most > budget or most > matches.shape[0]):
                 need, budget = room_for(
-                    counters, cells, chains, partials, starts, links, events, registers, held, slot_hot, slot_table,
-                    cell_table, out, widest, most,
+                    counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
+                    most,
                 )  # fmt: skip
+                counters[NEED] = most * widest if need == NEED_PARTIALS else most
                 if need == DONE and most > matches.shape[0]:
-                    need = NEED_SCRATCH
-                if need != DONE:
-                    counters[NEED] = most * widest if need == NEED_REGISTERS else most
-                    counters[RESUME_ROW] = row
-                    counters[RESUME_TOUCH] = touch
-                    counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
-                    return need
-            if start_possible and queue_heads[plan, QH_LENGTH] + 1 > queue_heads[plan, QH_CAPACITY]:
-                compact(queue, queue_heads, starts, plan)
-                if 4 * queue_heads[plan, QH_LENGTH] >= queue_heads[plan, QH_CAPACITY]:
-                    counters[NEED] = plan
-                    counters[RESUME_ROW] = row
-                    counters[RESUME_TOUCH] = touch
-                    counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
-                    return NEED_QUEUE
+                    need = np.int64(NEED_SCRATCH)
+            if need == DONE and starts and slot == NIL and keyspaces[kind, K_DIRECT] != 0:
+                code = values[keyspaces[kind, K_COLUMNS], row]
+                if code >= direct.shape[1]:
+                    counters[NEED] = code
+                    need = np.int64(NEED_CODES)
+            if need == DONE and starts and ring != NIL and rings[ring].length == rings[ring].capacity:
+                compact(queue, rings, cells, partials, np.int64(ring))
+                if 4 * rings[ring].length >= rings[ring].capacity:
+                    counters[NEED] = np.int64(ring)
+                    need = np.int64(NEED_RING)
+            if need != DONE:
+                counters[RESUME_ROW] = row
+                counters[RESUME_TOUCH] = touch
+                counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
+                return need
             budget -= most
 
-            # partials of the key, state by state ----------------------------------------------------------------------
+            # the partials of the cell that are concerned --------------------------------------------------------------
+            first_state = np.int64(plans[plan].states)
+            first_condition = np.int64(plans[plan].conditions)
+            blocks = np.int64(plans[plan].blocks)
             count = np.int64(0)  # completed matches
-            waiting = np.int64(-1)  # outcomes, joined to their chains once every chain was stepped
-            waiting_last = np.int64(-1)
+            many = cell != NIL and cells[cell].chain != NIL
+            waiting = NIL  # outcomes, joined to their chains once every chain was stepped
             moved = False
-            chain = np.int64(cells[cell, L_CHAIN]) if moving > 0 else np.int64(-1)
-            while chain != -1:
-                state = np.int64(chains[chain, H_STATE])
-                if states[state, S_ALL] == 0 and word & states[state, S_INTEREST] == 0:
-                    chain = np.int64(chains[chain, H_NEXT])
-                    continue
-                history = word & states[state, S_HIST]
-                bound = states[state, S_BOUND]
-                asked = word
-                if history != 0 and bound >= 0 and out_of_bound(
-                    conditions, values, nulls, row, bound, bounds[chain]
-                ):  # fmt: skip
-                    asked = word & ~history  # it holds for none of them
-                    history = np.int64(0)
-                fires = np.int64(-1)
+            if asked != 0:
+                interest = np.int64(0)
+                bound = np.nan if asked & plans[plan].bound_bit != 0 else cells[cell].bound
+                chain = cells[cell].chain
+                here = NIL
+                partial = NIL if many else cells[cell].first
+                known_state = NIL  # the state for which fires, onward, killed and stays are known
+                fires = np.int64(0)
                 onward = np.int64(0)
                 killed = False
                 stays = False
-                whole = False
-                partial = np.int64(chains[chain, H_FIRST])
-                while partial != -1:
-                    after = np.int64(partials[partial, A_CHAIN_NEXT])
-                    seen = asked
-                    if history != 0:
-                        base = np.int64(partials[partial, A_REGISTERS])
-                        bits = history
-                        while bits != 0:
-                            bit = bits & -bits
-                            place = np.int64(0)
-                            while (bit >> place) & 1 == 0:
-                                place += 1
-                            bits ^= bit
-                            condition = plans[plan, P_CONDITIONS] + place
-                            if conditions[condition, C_FIELD] >= 0:
-                                if not fast_holds(conditions, values, nulls, row, registers, base, condition):
-                                    seen ^= bit
-                            elif not program_holds(
-                                conditions, ops, args, stack, values, nulls, row, registers, base, condition
-                            ):
-                                seen ^= bit
-                    if history != 0 or fires == -1:
+                while True:
+                    if partial == NIL:
+                        if chain == NIL:
+                            break
+                        here = chain
+                        partial = chains[chain].first
+                        known_state = NIL
+                        if asked & states[first_state + chains[chain].state].interest == 0:
+                            interest |= states[first_state + chains[chain].state].interest
+                            partial = NIL
+                        chain = chains[chain].next
+                        continue
+                    after = partials[partial].chain_next if many else partials[partial].next
+                    state = partials[partial].state
+                    at = first_state + np.int64(state)
+                    if asked & states[at].interest == 0:
+                        interest |= states[at].interest
+                        partial = after
+                        continue
+                    history = asked & states[at].history
+                    if history != 0 or state != known_state:
+                        seen = asked
+                        if history != 0:
+                            seen = asked ^ history | held_bits(
+                                conditions, ops, args, stack, values, nulls, row, registers, masks_of(partial),
+                                first_condition, history,
+                            )  # fmt: skip
+                        known_state = state
                         fires = np.int64(0)
                         onward = np.int64(0)
                         killed = False
-                        for edge in range(states[state, S_LO], states[state, S_HI]):
-                            if edges[edge, E_MUST] & ~seen == 0 and edges[edge, E_MUST_NOT] & seen == 0:
+                        for edge in range(states[at].lo, states[at].hi):
+                            if edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0:
                                 fired[fires] = edge
                                 fires += 1
-                                if edges[edge, E_ACTION] == KILL:
+                                if edges[edge].action == KILL:
                                     killed = True
-                                elif edges[edge, E_TARGET] >= 0:
+                                elif edges[edge].target != NIL:
                                     onward += 1
                         if killed:
                             onward = np.int64(0)
                         stays = (
-                            onward == 1 and fires == 1 and edges[fired[0], E_ACTION] == IGNORE
-                            and edges[fired[0], E_TARGET] == state
+                            onward == 1 and fires == 1 and edges[fired[0]].action == IGNORE
+                            and edges[fired[0]].target == state
                         )  # fmt: skip
-                        if stays and history == 0:
-                            break
-                        if history == 0 and fires == 1 and onward == 1 and edges[fired[0], E_ACTION] == TAKE:
-                            # all of them take and go on together: the chain moves as it is
-                            whole = True
-                            break
                     if stays:
-                        partial = after
+                        interest |= states[at].interest
+                        if states[at].bounded != 0:
+                            bound = wider(
+                                conditions, plans[plan].bound, bound,
+                                far_side(conditions, registers, masks_of(partial), plans[plan].bound),
+                            )  # fmt: skip
+                        partial = NIL if many and history == 0 else after  # the others of its chain stay as well
                         continue
+                    if many and history == 0 and fires == 1 and onward == 1 and edges[fired[0]].action == TAKE:
+                        # all of them take and go on together: the chain moves as it is
+                        edge = fired[0]
+                        event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
+                        target = edges[edge].target
+                        interest |= states[first_state + target].interest
+                        counters[TAKEN] += chains[here].count
+                        while partial != NIL:
+                            partials[partial].link = new_link(
+                                links, counters, partials[partial].link, event, edges[edge].step
+                            )
+                            partials[partial].state = target
+                            if edges[edge].update_lo < edges[edge].update_hi:
+                                update(
+                                    updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row,
+                                    registers, masks_of(partial),
+                                )  # fmt: skip
+                            if states[first_state + target].bounded != 0:
+                                bound = wider(
+                                    conditions, plans[plan].bound, bound,
+                                    far_side(conditions, registers, masks_of(partial), plans[plan].bound),
+                                )  # fmt: skip
+                            partial = partials[partial].chain_next
+                        chains[here].state = MOVED + target
+                        moved = True
+                        continue
+
                     # this partial moves, branches or ends
-                    leave_chain(partials, chains, chain, partial)
-                    start = np.int64(partials[partial, A_START])
-                    link = np.int64(partials[partial, A_LINK])
-                    base = np.int64(partials[partial, A_REGISTERS])
-                    taken = np.int64(-1)
-                    taken_step = np.int64(-1)
+                    if many:
+                        leave_chain(partials, chains, here, partial)
+                    link = partials[partial].link
+                    base = masks_of(partial)
+                    taken = NIL
+                    taken_step = NIL
                     left = onward
                     for nth in range(fires):
                         edge = fired[nth]
-                        if edges[edge, E_ACTION] == KILL:
+                        takes = edges[edge].action == TAKE
+                        target = edges[edge].target
+                        if edges[edge].action == KILL or (killed and target != NIL):
                             continue
-                        takes = edges[edge, E_ACTION] == TAKE
-                        target = edges[edge, E_TARGET]
-                        if target >= 0 and killed:
-                            continue
-                        if takes and edges[edge, E_STEP] != taken_step:
-                            if event == -1:
-                                event = counters[N_EVENTS]
-                                counters[N_EVENTS] += 1
-                                events[event, V_SEQUENCE] = first_sequence + row
-                                events[event, V_AT] = event_at_us[row]
-                                events[event, V_NOW] = now
-                            taken = counters[N_LINKS]
-                            counters[N_LINKS] += 1
-                            taken_step = edges[edge, E_STEP]
-                            links[taken, K_PREV] = link
-                            links[taken, K_EVENT] = event
-                            links[taken, K_STEP] = taken_step
-                        if target < 0:
-                            matches[count, M_EVENT] = starts[start, T_EVENT]
-                            matches[count, M_LINK] = taken if takes else link
-                            matches[count, M_KIND] = KIND_MATCH
+                        if takes and edges[edge].step != taken_step:
+                            event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
+                            taken_step = edges[edge].step
+                            taken = new_link(links, counters, link, event, taken_step)
+                        if target == NIL:
+                            set_match(matches, count, partials[partial].event, taken if takes else link, KIND_MATCH)
                             count += 1
                             continue
                         left -= 1
                         outcome = partial
-                        if left > 0 and cells[cell, L_COUNT] >= plans[plan, P_CAP]:
-                            counters[CAPPED] += 1
-                            continue
                         if left > 0:
-                            outcome = new_partial(partials, counters)
-                            join_start(partials, starts, outcome, start)
-                            partials[outcome, A_REGISTERS] = 0
-                            cells[cell, L_COUNT] += 1
-                            if base != 0:
-                                copied = new_registers(registers, counters, size)
-                                for register in range(size + REGISTER_HEAD):
-                                    registers[copied + register] = registers[base + register]
-                                partials[outcome, A_REGISTERS] = copied
-                        partials[outcome, A_LINK] = link
+                            if cells[cell].count >= plans[plan].cap:
+                                counters[CAPPED] += 1
+                                continue
+                            outcome = new_partial(partials, counters, blocks)
+                            insert_partial(cells, partials, cell, partial, outcome)
+                            partials[outcome].event = partials[partial].event
+                            partials[outcome].at = partials[partial].at
+                            copied = masks_of(outcome)
+                            for register in range(np.int64(plans[plan].registers) + 1):
+                                registers[copied + register] = registers[base + register]
+                        partials[outcome].link = link
                         if takes:
                             counters[TAKEN] += 1
-                            partials[outcome, A_LINK] = taken
-                            if edges[edge, E_UPDATE_LO] < edges[edge, E_UPDATE_HI]:
+                            partials[outcome].link = taken
+                            if edges[edge].update_lo < edges[edge].update_hi:
                                 update(
-                                    updates, edges[edge, E_UPDATE_LO], edges[edge, E_UPDATE_HI], values, nulls, row,
-                                    registers, np.int64(partials[outcome, A_REGISTERS]),
+                                    updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row,
+                                    registers, masks_of(outcome),
                                 )  # fmt: skip
-                        partials[outcome, A_STATE] = target
-                        partials[outcome, A_CHAIN_NEXT] = -1
-                        if waiting == -1:
+                        partials[outcome].state = target
+                        interest |= states[first_state + target].interest
+                        if states[first_state + target].bounded != 0:
+                            bound = wider(
+                                conditions, plans[plan].bound, bound,
+                                far_side(conditions, registers, masks_of(outcome), plans[plan].bound),
+                            )  # fmt: skip
+                        if many:
+                            partials[outcome].chain_next = waiting
                             waiting = outcome
-                        else:
-                            partials[waiting_last, A_CHAIN_NEXT] = outcome
-                        waiting_last = outcome
                     if onward == 0:
-                        leave_start(partials, starts, partial)
-                        if starts[start, T_FIRST] == -1:
-                            drop_start(starts, cells, counters, start)
-                        free_partial(partials, registers, counters, size, partial)
-                        cells[cell, L_COUNT] -= 1
+                        remove_partial(cells, partials, cell, partial)
+                        free_partial(partials, counters, blocks, partial)
                         counters[DIED] += 1
                     partial = after
-                if whole:
-                    edge = fired[0]
-                    if event == -1:
-                        event = counters[N_EVENTS]
-                        counters[N_EVENTS] += 1
-                        events[event, V_SEQUENCE] = first_sequence + row
-                        events[event, V_AT] = event_at_us[row]
-                        events[event, V_NOW] = now
-                    taken = counters[N_LINKS]
-                    while partial != -1:
-                        links[taken, K_PREV] = partials[partial, A_LINK]
-                        links[taken, K_EVENT] = event
-                        links[taken, K_STEP] = edges[edge, E_STEP]
-                        partials[partial, A_LINK] = taken
-                        partials[partial, A_STATE] = edges[edge, E_TARGET]
-                        taken += 1
-                        if edges[edge, E_UPDATE_LO] < edges[edge, E_UPDATE_HI]:
-                            update(
-                                updates, edges[edge, E_UPDATE_LO], edges[edge, E_UPDATE_HI], values, nulls, row,
-                                registers, np.int64(partials[partial, A_REGISTERS]),
-                            )  # fmt: skip
-                        partial = np.int64(partials[partial, A_CHAIN_NEXT])
-                    counters[N_LINKS] = taken
-                    counters[TAKEN] += chains[chain, H_COUNT]
-                    chains[chain, H_STATE] = MOVED - edges[edge, E_TARGET]
-                    moved = True
-                chain = np.int64(chains[chain, H_NEXT])
+                cells[cell].interest = interest
+                cells[cell].bound = bound
 
             # a new start ----------------------------------------------------------------------------------------------
-            if start_possible:
+            if starts:
                 seen = word
-                bits = word & plans[plan, P_START_HIST]
-                if bits != 0:
-                    registers[0] = plans[plan, P_REGISTER_NULLS]
-                    registers[1] = 0
-                    for register in range(size):
-                        registers[REGISTER_HEAD + register] = 0
-                    while bits != 0:
-                        bit = bits & -bits
-                        place = np.int64(0)
-                        while (bit >> place) & 1 == 0:
-                            place += 1
-                        bits ^= bit
-                        if not program_holds(
-                            conditions, ops, args, stack, values, nulls, row, registers, np.int64(0),
-                            plans[plan, P_CONDITIONS] + place,
-                        ):  # fmt: skip
-                            seen ^= bit
-                start = np.int64(-1)
-                taken = np.int64(-1)
-                taken_step = np.int64(-1)
-                for edge in range(plans[plan, P_START_LO], plans[plan, P_START_HI]):
-                    if edges[edge, E_MUST] & ~seen != 0 or edges[edge, E_MUST_NOT] & seen != 0:
+                if word & plans[plan].start_history != 0:
+                    registers[MASKS] = plans[plan].registers_null
+                    seen = word ^ (word & plans[plan].start_history) | held_bits(
+                        conditions, ops, args, stack, values, nulls, row, registers, np.int64(MASKS),
+                        first_condition, word & plans[plan].start_history,
+                    )  # fmt: skip
+                started = False
+                taken = NIL
+                taken_step = NIL
+                for edge in range(states[first_state].lo, states[first_state].hi):
+                    if (
+                        edges[edge].must & ~seen != 0 or edges[edge].must_not & seen != 0
+                        or edges[edge].action != TAKE
+                    ):  # fmt: skip
                         continue
-                    if edges[edge, E_ACTION] != TAKE:
+                    if edges[edge].step != taken_step:
+                        event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
+                        taken_step = edges[edge].step
+                        taken = new_link(links, counters, NIL, event, taken_step)
+                    if cell == NIL:
+                        if slot == NIL:
+                            known_row = np.int64(-1)
+                            slot = insert_slot(
+                                keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind,
+                                values, row,
+                            )  # fmt: skip
+                        cell = insert_cell(slots, cells, index, counters, slot, plan)
+                    target = edges[edge].target
+                    if target == NIL:
+                        set_match(matches, count, event, taken, KIND_MATCH)
+                        count += 1
                         continue
-                    if edges[edge, E_STEP] != taken_step:
-                        if event == -1:
-                            event = counters[N_EVENTS]
-                            counters[N_EVENTS] += 1
-                            events[event, V_SEQUENCE] = first_sequence + row
-                            events[event, V_AT] = event_at_us[row]
-                            events[event, V_NOW] = now
-                        taken = counters[N_LINKS]
-                        counters[N_LINKS] += 1
-                        taken_step = edges[edge, E_STEP]
-                        links[taken, K_PREV] = -1
-                        links[taken, K_EVENT] = event
-                        links[taken, K_STEP] = taken_step
-                    target = edges[edge, E_TARGET]
-                    if target < 0 or cell < 0:
-                        if cell < 0:
-                            if slot < 0:
-                                known_row = np.int64(-1)
-                                slot = insert_slot(
-                                    keyspaces, slot_keys, slot_table, slot_hot, counters, plans[plan, P_KEYSPACE],
-                                    values, row,
-                                )  # fmt: skip
-                            cell = insert_cell(cells, cell_keys, cell_table, counters, slot, plan)
-                        if target < 0:
-                            matches[count, M_EVENT] = event
-                            matches[count, M_LINK] = taken
-                            matches[count, M_KIND] = KIND_MATCH
-                            count += 1
-                            continue
-                    if cells[cell, L_COUNT] >= plans[plan, P_CAP]:
+                    if cells[cell].count >= plans[plan].cap:
                         counters[CAPPED] += 1
                         continue
-                    if start == -1:
-                        start = new_start(starts, counters)
-                        starts[start, T_FIRST] = -1
-                        starts[start, T_EVENT] = event
-                        starts[start, T_CELL] = cell
-                        start_at[start] = now
-                        link_start(starts, cells, cell, start)
+                    if not started:
+                        started = True
                         counters[STARTED] += 1
-                        if plans[plan, P_WITHIN] != 0:
-                            push(queue, queue_heads, starts, start_at, plan, plans[plan, P_WITHIN], start)
-                    outcome = new_partial(partials, counters)
-                    join_start(partials, starts, outcome, start)
-                    cells[cell, L_COUNT] += 1
+                        if ring != NIL:
+                            push(queue, rings, ring, now, cell)
                     counters[TAKEN] += 1
-                    partials[outcome, A_LINK] = taken
-                    partials[outcome, A_REGISTERS] = 0
-                    if size > 0:
-                        base = new_registers(registers, counters, size)
-                        partials[outcome, A_REGISTERS] = base
-                        registers[base] = plans[plan, P_REGISTER_NULLS]
-                        registers[base + 1] = 0
-                        for register in range(size):
-                            registers[base + REGISTER_HEAD + register] = 0
+                    outcome = new_partial(partials, counters, blocks)
+                    append_partial(cells, partials, cell, outcome)
+                    partials[outcome].link = taken
+                    partials[outcome].state = target
+                    partials[outcome].event = event
+                    partials[outcome].at = now
+                    base = masks_of(outcome)
+                    registers[base] = plans[plan].registers_null
+                    for register in range(plans[plan].registers):
+                        registers[base + 1 + register] = 0
+                    if edges[edge].update_lo < edges[edge].update_hi:
                         update(
-                            updates, edges[edge, E_UPDATE_LO], edges[edge, E_UPDATE_HI], values, nulls, row,
-                            registers, base,
+                            updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base
                         )  # fmt: skip
-                    partials[outcome, A_STATE] = target
-                    partials[outcome, A_CHAIN_NEXT] = -1
-                    if waiting == -1:
+                    cells[cell].interest |= states[first_state + target].interest
+                    if states[first_state + target].bounded != 0:
+                        cells[cell].bound = wider(
+                            conditions, plans[plan].bound, cells[cell].bound,
+                            far_side(conditions, registers, base, plans[plan].bound),
+                        )  # fmt: skip
+                    if many:
+                        partials[outcome].chain_next = waiting
                         waiting = outcome
-                    else:
-                        partials[waiting_last, A_CHAIN_NEXT] = outcome
-                    waiting_last = outcome
+            if cell == NIL:
+                touch += 1
+                continue
 
-            # outcomes into the chains of their states, hot cells into their slot's list -------------------------------
-            is_hot = False
-            if moved:
-                is_hot = settle(
-                    states, conditions, registers, cells, chains, bounds, partials, cell
-                )  # fmt: skip
-            while waiting != -1:
-                after = np.int64(partials[waiting, A_CHAIN_NEXT])
-                state = np.int64(partials[waiting, A_STATE])
-                chain = chain_of(chains, cells, counters, cell, state)
-                condition = states[state, S_BOUND]
-                if condition >= 0:
-                    rising = conditions[condition, C_OP] == OP_GT or conditions[condition, C_OP] == OP_GE
-                    if chains[chain, H_COUNT] == 0:
-                        bounds[chain] = np.inf if rising else -np.inf
-                    side = far_side(conditions, registers, np.int64(partials[waiting, A_REGISTERS]), condition)
-                    if (rising and side < bounds[chain]) or (not rising and side > bounds[chain]):
-                        bounds[chain] = side
-                join_chain(partials, chains, chain, waiting)
-                if states[state, S_ALL] != 0:
-                    is_hot = True
-                waiting = after
-            if is_hot and cells[cell, L_HOT] == 0:
-                cells[cell, L_HOT] = 1
-                cells[cell, L_HOT_NEXT] = slot_hot[slot]
-                slot_hot[slot] = cell
-
-            # matches --------------------------------------------------------------------------------------------------
-            if count > 0 or (cell >= 0 and cells[cell, L_HELD] != -1):
+            # outcomes into the chains of their states, the cell into its slot's list if any event concerns it ---------
+            if many:
+                if moved:
+                    settle(chains, partials, cells, np.int64(MOVED), cell)
+                while waiting != NIL:
+                    after = partials[waiting].chain_next
+                    join_chain(
+                        partials, chains, chain_of(chains, cells, counters, cell, partials[waiting].state), waiting
+                    )
+                    waiting = after
+                drop_chains(cells, chains, counters, cell)
+            elif cells[cell].count > PARTIALS_PER_CELL_FEW:
+                build_chains(cells, chains, partials, counters, cell)
+            if count > 0 or cells[cell].held != NIL:
                 emit(
-                    plans, cells, chains, partials, starts, links, registers, held, matches, out, counters,
-                    cell, count, first_sequence + row,
+                    plans, cells, chains, partials, links, held, matches, out, counters, cell, count,
+                    first_sequence + row,
                 )  # fmt: skip
-            if cell >= 0:
-                without_empty_chains(chains, cells, counters, cell)
+            if cells[cell].count == 0:
+                cells[cell].interest = 0
+                cells[cell].bound = np.nan
+            elif cells[cell].interest & plans[plan].always != 0 and cells[cell].hot == 0:
+                cells[cell].hot = 1
+                cells[cell].hot_next = slots[slot].hot
+                heat(slots, slot_keys, direct, keyspaces[kind, K_DIRECT], slot, cell)
             if touched:
                 touch += 1
 

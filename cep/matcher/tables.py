@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,9 +12,11 @@ from cep.automaton.graph import Action, Edge, State
 from cep.automaton.plan import Plan
 from cep.automaton.predicates import Predicate
 from cep.language.pattern import Emit, Skip
-from cep.matcher import columns as c
+from cep.matcher import records as c
 from cep.matcher import registers as r
-from cep.matcher.keys import KEY_FIELDS_MAX
+from cep.matcher.keys import K_COLUMNS
+from cep.matcher.records import Records
+from cep.matcher.touch import PREDICATE_WIDTH
 from events.columns import I16, I32, I64, Layout
 from events.expression import Binary, Constant, Expression, Field, History
 from events.program import Program, compile_program
@@ -35,14 +37,18 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the kernels know of the plans (column names: `columns`, `touch`)."""
+    """What the kernels know of the plans (fields: `records`, `touch`, `keys`)."""
 
-    plans: I64
-    states: I64
-    edges: I64
-    conditions: I64
-    updates: I64
+    plans: Records
+    states: Records
+    edges: Records
+    conditions: Records
+    updates: Records
     keyspaces: I64
+    streams: int
+    """Streams of the layout: rows of each key space."""
+    widest: int
+    """Rows of the largest partial."""
     ops: I16
     args: I64
     predicates: I64
@@ -56,9 +62,8 @@ class Tables:
     always: I32
     scan: bool
     """Can any plan have partials that every event concerns?"""
-    step_names: tuple[str, ...]
-    state_base: tuple[int, ...]
-    """First state of each plan."""
+    windows: tuple[int, ...]
+    """Each plan's window in microseconds, 0 for none."""
 
 
 class Programs:
@@ -82,9 +87,8 @@ class Programs:
         return lo, self.length
 
 
-def key_streams(plan: Plan) -> str:
-    """The stream whose columns hold the plan's key and fields (patterns over several streams: issue of the layout)."""
-    return plan.pattern.streams[0]
+SpaceKey = tuple[tuple[str, tuple[str, ...]], ...]
+"""A key space: the streams it is about, each with the fields of its key."""
 
 
 def build(
@@ -92,6 +96,7 @@ def build(
     layout: Layout,
     code_of: Callable[[str], int],
     modes: Sequence[Mode],
+    spaces: dict[SpaceKey, int],
     jumps: bool = False,
     partials_max: int = c.PARTIALS_PER_KEY_MAX,
 ) -> Tables:
@@ -99,57 +104,63 @@ def build(
 
     layout:  the columns of the batches to come; every field a plan reads must be there
     code_of: string constants to codes
+    spaces:  the numbers of key spaces, which slots refer to; new ones are added
     jumps:   see `expire`
     partials_max: partials that one pattern may have open for one key
     """
-    return _Laying(layout, code_of, jumps, partials_max).all(plans, modes)
+    return _Laying(layout, code_of, spaces, jumps, partials_max).all(plans, modes)
 
 
 class _Laying:
     """The state of one `build`."""
 
-    def __init__(self, layout: Layout, code_of: Callable[[str], int], jumps: bool, partials_max: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        code_of: Callable[[str], int],
+        spaces: dict[SpaceKey, int],
+        jumps: bool,
+        partials_max: int,
+    ) -> None:
         self.layout = layout
         self.partials_max = partials_max
         self.jumps = jumps
         self.programs = Programs(code_of)
         self.code_of = code_of
-        self.plans: list[list[int]] = []
-        self.states: list[list[int]] = []
-        self.edges: list[list[int]] = []
-        self.conditions: list[list[int]] = []
-        self.updates: list[list[int]] = []
-        self.keyspaces: dict[tuple[int, ...], int] = {}
+        self.spaces = spaces
+        self.plans: list[dict[str, int]] = []
+        self.states: list[dict[str, int]] = []
+        self.edges: list[dict[str, int]] = []
+        self.conditions: list[dict[str, float]] = []
+        self.updates: list[dict[str, int]] = []
         self.predicates: list[list[int]] = []
         self.searches: list[tuple[int, Predicate, str]] = []
         self.dense: list[int] = []
         self.always: list[int] = []
-        self.steps: list[str] = []
-        self.bases: list[int] = []
         self.scan = False
 
     def all(self, plans: Sequence[Plan | None], modes: Sequence[Mode]) -> Tables:
         """Every plan, then the searches over all of them."""
         for number, (plan, mode) in enumerate(zip(plans, modes, strict=True)):
-            self.bases.append(len(self.states))
             if plan is None:
-                self.plans.append([0] * c.PLAN_WIDTH)
+                self.plans.append({})
             else:
                 self.plan(number, plan, mode)
         ranges, bounds, codes, values, lists, entries = self.index()
         ops = np.concatenate(self.programs.ops) if self.programs.ops else np.empty(0, np.int16)
         args = np.concatenate(self.programs.args) if self.programs.args else np.empty(0, np.int64)
-        spaces = [[len(key), -1, *key, *[0] * (KEY_FIELDS_MAX - len(key))] for key in self.keyspaces]
         return Tables(
-            plans=matrix(self.plans, c.PLAN_WIDTH),
-            states=matrix(self.states, c.STATE_WIDTH),
-            edges=matrix(self.edges, c.EDGE_WIDTH),
-            conditions=matrix(self.conditions, c.CONDITION_WIDTH),
-            updates=matrix(self.updates, c.UPDATE_WIDTH),
-            keyspaces=matrix(spaces, 2 + KEY_FIELDS_MAX),
+            plans=records(self.plans, c.PLAN),
+            states=records(self.states, c.STATE),
+            edges=records(self.edges, c.EDGE),
+            conditions=records(self.conditions, c.CONDITION),
+            updates=records(self.updates, c.UPDATE),
+            keyspaces=self.keyspaces(),
+            streams=max(len(self.layout.streams), 1),
+            widest=max([one.get("blocks", 1) for one in self.plans], default=1),
             ops=ops.astype(np.int16),
             args=args.astype(np.int64),
-            predicates=matrix(self.predicates, 4),
+            predicates=matrix(self.predicates, PREDICATE_WIDTH),
             ranges=ranges,
             bounds=bounds,
             codes=codes,
@@ -159,40 +170,45 @@ class _Laying:
             dense=np.array(self.dense, np.int32),
             always=np.array(self.always, np.int32),
             scan=self.scan,
-            step_names=tuple(self.steps),
-            state_base=tuple(self.bases),
+            windows=tuple(plan.pattern.within_us if plan is not None else 0 for plan in plans),
         )
+
+    def keyspaces(self) -> I64:
+        """Each key space's columns in each stream; zeros where this layout doesn't have them (see `keys`)."""
+        streams = self.layout.streams
+        rows = np.zeros((len(self.spaces) * max(len(streams), 1), K_COLUMNS + c.KEY_FIELDS_MAX), np.int64)
+        for key, space in self.spaces.items():
+            for stream, names in key:
+                columns = [self.layout.positions.get((stream, name)) for name in names]
+                if stream not in streams or None in columns:
+                    continue
+                direct = len(names) == 1 and self.layout.columns[columns[0] or 0].type.kind is Kind.STRING
+                found = [column or 0 for column in columns]
+                rows[space * len(streams) + streams.index(stream), : K_COLUMNS + len(names)] = [
+                    len(names), int(direct), *found
+                ]  # fmt: skip
+        return rows
 
     # -- one plan -------------------------------------------------------------------------------------------------
 
     def plan(self, number: int, plan: Plan, mode: Mode) -> None:
         """Append a plan's states, edges, conditions and predicates."""
         pattern = plan.pattern
-        stream = key_streams(plan)
-        places = self.layout.positions
-
-        def column_of(name: str) -> int:
-            return places[stream, name]
-
-        def register_of(history: History) -> int:
-            return plan.registers.index(history)
-
-        key = tuple(column_of(name) for name in pattern.key)
-        space = self.keyspaces.setdefault(key, len(self.keyspaces))
+        key = tuple((stream, pattern.key) for stream in pattern.streams)
+        space = self.spaces.setdefault(key, len(self.spaces))
         base = len(self.conditions)
-        always = history = 0
+        always, history = c.ANY, 0
         for bit, one in enumerate(plan.predicates):
-            self.conditions.append(self.condition(one, plan, column_of, register_of))
+            self.conditions.append(self.condition(one, plan))
             if mode is not Mode.PAUSED:
-                self.predicate(number, bit, one, column_of, register_of)
+                self.predicate(number, bit, one, plan)
             always |= (1 << bit) if one.always else 0
             history |= (1 << bit) if one.history is not None else 0
-        first_step = len(self.steps)
-        updates = [self.step_updates(plan, place, column_of) for place in range(len(plan.steps))]
-        self.steps.extend(step.name for step in plan.steps)
+        bound = self.bound_of(plan, history, base)
+        updates = [self.step_updates(plan, place) for place in range(len(plan.steps))]
         first_state = len(self.states)
-        for state in plan.states:
-            self.state(state, first_state, first_step, updates, always, history, mode, base)
+        for place, state in enumerate(plan.states):
+            self.state(place, state, updates, always, history, mode, bound)
         start = plan.states[0]
         takes = [edge for edge in start.edges if edge.action is Action.TAKE]
         any_bits = 0
@@ -205,108 +221,148 @@ class _Laying:
             any_bits, starts_always = 0, False
         if starts_always:
             self.always.append(number)
-        nulls = sum(1 << place for place, need in enumerate(plan.registers) if need.aggregate != "count")
-        row = [0] * c.PLAN_WIDTH
-        row[c.P_START_LO], row[c.P_START_HI] = self.states[first_state][c.S_LO], self.states[first_state][c.S_HI]
-        row[c.P_START_ANY], row[c.P_START_ALWAYS] = any_bits, int(starts_always)
-        row[c.P_START_HIST] = self.states[first_state][c.S_HIST]
-        row[c.P_ALWAYS] = always
-        row[c.P_WITHIN] = pattern.within_us
-        row[c.P_SKIP] = SKIPS.index(pattern.skip)
-        row[c.P_SKIP_STEP] = self.skip_step(plan, first_step)
-        row[c.P_ORDERED] = int(pattern.emit is Emit.ORDERED)
-        row[c.P_CAP] = self.partials_max
-        row[c.P_REGISTERS], row[c.P_REGISTER_NULLS] = len(plan.registers), nulls
-        row[c.P_KEYSPACE], row[c.P_CONDITIONS] = space, base
-        row[c.P_EDGES_MAX] = max(len(state.edges) for state in plan.states)
-        row[c.P_DISTINCT], row[c.P_TIMEOUTS] = int(plan.distinct), int(pattern.timeouts)
-        row[c.P_JUMPS] = int(self.jumps)
-        row[c.P_STATES] = len(plan.states)
-        self.plans.append(row)
-
-    def skip_step(self, plan: Plan, first_step: int) -> int:
-        """The number of the step that the after-match strategy names, -1 for none."""
         names = [step.name for step in plan.steps]
-        return first_step + names.index(plan.pattern.skip_to) if plan.pattern.skip_to in names else -1
+        registers = len(plan.registers)
+        self.plans.append(
+            {
+                "start_any": any_bits,
+                "start_always": int(starts_always),
+                "start_history": self.states[first_state]["history"],
+                "always": always,
+                "bound": base + bound if bound >= 0 else 0,
+                "bound_bit": 1 << bound if bound >= 0 else 0,
+                "registers": registers,
+                "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
+                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
+                "within": pattern.within_us,
+                "states": first_state,
+                "conditions": base,
+                "skip": SKIPS.index(pattern.skip),
+                "skip_step": names.index(pattern.skip_to) if pattern.skip_to in names else int(c.NIL),
+                "ordered": int(pattern.emit is Emit.ORDERED),
+                "cap": self.partials_max,
+                "keyspace": space,
+                "edges_max": max(len(state.edges) for state in plan.states),
+                "distinct": int(plan.distinct),
+                "timeouts": int(pattern.timeouts),
+                "jumps": int(self.jumps),
+                "ring": int(c.NIL),
+            }
+        )
+
+    def column_of(self, stream: str) -> Callable[[str], int]:
+        """A field of a stream to its column."""
+        return lambda name: self.layout.positions[stream, name]
+
+    def bound_of(self, plan: Plan, history: int, base: int) -> int:
+        """The condition that cells have a bound for: the one that alone reads earlier events, if it can; or -1."""
+        reads = 0
+        for state in plan.states[1:]:
+            for edge in state.edges:
+                reads |= (edge.guard.must | edge.guard.must_not) & history
+        if reads.bit_count() != 1 or not has_bound(self.conditions[base + reads.bit_length() - 1]):
+            return -1
+        return reads.bit_length() - 1
 
     def state(
         self,
+        place: int,
         state: State,
-        first: int,
-        first_step: int,
         updates: list[tuple[int, int]],
         always: int,
         history: int,
         mode: Mode,
-        base: int,
+        bound: int,
     ) -> None:
         """Append a state and its edges."""
         lo = len(self.edges)
         read = 0
         for edge in state.edges:
             read |= edge.guard.must | edge.guard.must_not
-            span = updates[edge.step] if edge.action is Action.TAKE else (0, 0)
-            target = edge.target + first if edge.target >= 0 else -1
-            step = edge.step + first_step if edge.action is Action.TAKE else -1
-            self.edges.append([edge.guard.must, edge.guard.must_not, int(edge.action), target, step, span[0], span[1]])
-        number = len(self.states) - first
-        concerned = mode is not Mode.PAUSED and is_concerned_by_all(state.edges, number, always, history)
-        self.scan = self.scan or (concerned and number > 0)
-        reads = read & history
-        bound = base + reads.bit_length() - 1 if reads.bit_count() == 1 else -1
-        if bound >= 0 and not has_bound(self.conditions[bound]):
-            bound = -1
-        self.states.append([lo, len(self.edges), read & ~always, int(concerned), reads, int(state.pending), bound])
+            takes = edge.action is Action.TAKE
+            span = updates[edge.step] if takes else (0, 0)
+            self.edges.append(
+                {
+                    "must": edge.guard.must,
+                    "must_not": edge.guard.must_not,
+                    "action": int(edge.action),
+                    "target": edge.target if edge.target >= 0 else int(c.NIL),
+                    "step": edge.step if takes else int(c.NIL),
+                    "update_lo": span[0],
+                    "update_hi": span[1],
+                }
+            )
+        interest = read & (~always | history)
+        if is_concerned_by_all(state.edges, place, always & ~history):
+            interest |= c.ANY
+        if mode is Mode.PAUSED:
+            interest = 0
+        self.scan = self.scan or (place > 0 and interest & always != 0)
+        self.states.append(
+            {
+                "lo": lo,
+                "hi": len(self.edges),
+                "interest": interest,
+                "history": read & history,
+                "pending": int(state.pending),
+                "bounded": int(bound >= 0 and (read >> bound) & 1 != 0),
+            }
+        )
 
-    def step_updates(self, plan: Plan, place: int, column_of: Callable[[str], int]) -> tuple[int, int]:
+    def step_updates(self, plan: Plan, place: int) -> tuple[int, int]:
         """Append what taking an event of a step does to the registers; answers the range."""
         lo = len(self.updates)
+        step = plan.steps[place]
+        streams = plan.pattern.streams
+        column_of = self.column_of(step.stream if len(streams) > 1 else streams[0])
         for register, need in enumerate(plan.registers):
-            if need.step == plan.steps[place].name:
-                column = column_of(need.field) if need.field is not None else -1
+            if need.step == step.name:
+                column = column_of(need.field) if need.field is not None else int(c.NIL)
                 is_float = need.of is not None and need.of.kind is Kind.FLOAT64
-                self.updates.append([update_op(need), register, column, int(is_float)])
+                op = update_op(need)
+                if op == c.UPDATE_FIRST and step.times.single and not plan.distinct:
+                    op = c.UPDATE_LAST  # the same for a step that takes one event, and cheaper
+                self.updates.append({"op": op, "register": register, "column": column, "real": int(is_float)})
         return lo, len(self.updates)
 
-    def condition(
-        self, one: Predicate, plan: Plan, column_of: Callable[[str], int], register_of: Callable[[History], int]
-    ) -> list[int]:
+    def condition(self, one: Predicate, plan: Plan) -> dict[str, float]:
         """The row of a condition that reads earlier events; all zeros for others."""
-        row = [0] * c.CONDITION_WIDTH
         if one.history is None:
-            return row
-        row[c.C_LO], row[c.C_HI] = self.programs.add(one.history, column_of, register_of)
+            return {}
+        column_of = self.column_of(one.stream or plan.pattern.streams[0])
+        lo, hi = self.programs.add(one.history, column_of, plan.registers.index)
         fast = fast_form(one.history)
-        row[c.C_FIELD] = -1
-        if fast is not None:
-            field, op, history, factor = fast
-            row[c.C_FIELD], row[c.C_OP] = column_of(field.name), OPERATORS[op]
-            row[c.C_FLOAT] = int(field.type == FLOAT64)
-            row[c.C_COUNT] = -1
-            if history.aggregate == "avg":
-                count, total = average_of(history, plan.registers)
-                row[c.C_REGISTER], row[c.C_COUNT] = total, count
-            else:
-                row[c.C_REGISTER] = register_of(history)
-            row[c.C_FACTOR] = int(np.float64(factor).view(np.int64))
-        return row
+        if fast is None:
+            return {"lo": lo, "hi": hi}
+        field, op, history, factor = fast
+        count = int(c.NIL)
+        if history.aggregate == "avg":
+            count, register = average_of(history, plan.registers)
+        else:
+            register = plan.registers.index(history)
+        return {
+            "lo": lo,
+            "hi": hi,
+            "fast": 1,
+            "field": column_of(field.name),
+            "op": OPERATORS[op],
+            "real": int(field.type == FLOAT64),
+            "register": register,
+            "count": count,
+            "factor": factor,
+        }
 
-    def predicate(
-        self,
-        plan: int,
-        bit: int,
-        one: Predicate,
-        column_of: Callable[[str], int],
-        register_of: Callable[[History], int],
-    ) -> None:
+    def predicate(self, plan: int, bit: int, one: Predicate, of: Plan) -> None:
         """Append the event part of a condition, unless every event satisfies it."""
         if one.always:
             return
+        column_of = self.column_of(one.stream or of.pattern.streams[0])
         lo = hi = -1
         if one.rest is not None:
-            lo, hi = self.programs.add(one.rest, column_of, register_of)
+            lo, hi = self.programs.add(one.rest, column_of, lambda history: 0)
         number = len(self.predicates)
-        self.predicates.append([plan, 1 << bit, lo, hi])
+        stream = self.layout.streams.index(one.stream) if one.stream else -1
+        self.predicates.append([plan, 1 << bit, lo, hi, stream])
         if one.search is None:
             self.dense.append(number)
         else:
@@ -365,6 +421,15 @@ def matrix(rows: list[list[int]], width: int) -> I64:
     return np.array(rows, np.int64).reshape(len(rows), width)
 
 
+def records(rows: Sequence[Mapping[str, float]], kind: np.dtype[np.void]) -> Records:
+    """Rows as records; a field that a row doesn't name is 0."""
+    made = np.zeros(len(rows), kind)
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            made[place][name] = value
+    return made
+
+
 def bits_of(value: float, is_float: bool) -> int:
     """A bound as it is stored in an int64 array."""
     return int(np.float64(value).view(np.int64)) if is_float else int(value)
@@ -416,19 +481,16 @@ def idle_interval(bounds: list[float], members: list[list[int]], is_float: bool)
     return bits_of(widest[0], is_float), bits_of(widest[1], is_float)
 
 
-def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int, history: int) -> bool:
-    """Can an event for which no searched bit is set do more than leave a partial of this state where it is?"""
-    for edge in edges:
-        if (edge.guard.must | edge.guard.must_not) & always & history:
-            return True
+def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int) -> bool:
+    """Can an event for which no bit but `always` is set do more than leave a partial of this state where it is?"""
     fired = [edge for edge in edges if edge.guard.must & ~always == 0 and edge.guard.must_not & always == 0]
     return not (len(fired) == 1 and fired[0].action is Action.IGNORE and fired[0].target == number)
 
 
-def has_bound(condition: list[int]) -> bool:
-    """Can a chain keep the bound beyond which a field must be for this condition? (One float64 comparison.)"""
+def has_bound(condition: Mapping[str, float]) -> bool:
+    """Can a cell keep the bound beyond which a field must be for this condition? (One float64 comparison.)"""
     ordered = (r.OP_LT, r.OP_LE, r.OP_GT, r.OP_GE)
-    return condition[c.C_FIELD] >= 0 and condition[c.C_FLOAT] == 1 and condition[c.C_OP] in ordered
+    return condition.get("fast") == 1 and condition["real"] == 1 and condition["op"] in ordered
 
 
 def update_op(need: History) -> int:

@@ -20,8 +20,8 @@ from events.columns import I16, I32, I64, U8
 from events.kernel import Int, compiled
 from events.program import run
 
-# predicates: int64[n, 4]
-R_PLAN, R_BIT, R_LO, R_HI = range(4)
+# predicates: int64[n, PREDICATE_WIDTH]; R_STREAM -1: of any stream
+R_PLAN, R_BIT, R_LO, R_HI, R_STREAM, PREDICATE_WIDTH = range(6)
 # ranges: int64[n, 7] and codes: int64[n, 4]
 G_COLUMN, G_FLOAT, G_LO, G_HI, G_LIST, G_IDLE_LO, G_IDLE_HI = range(7)
 
@@ -63,7 +63,7 @@ def wake(ranges: I64, values: I64, nulls: U8, awake: U8) -> None:
 def touch(
     predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
     always: I32, ops: I16, args: I64, stack: I64, words: I64, awake: U8,
-    values: I64, nulls: U8, first: Int,
+    streams: I16, values: I64, nulls: U8, first: Int,
     out_row: I32, out_plan: I32, out_word: I64,
 ) -> tuple[Int, Int]:  # fmt: skip
     """Bits of rows from `first` on. Answers (rows done, entries written); stops early when `out_*` might be full.
@@ -71,6 +71,7 @@ def touch(
     lists[k], lists[k + 1]: the entries (predicate numbers) of list k; words: int64[plans] scratch, all 0
     always: plans that every event may start
     awake:  uint8[rows] scratch
+    streams: each row's stream
     """
     rows = values.shape[1]
     sparse = always.shape[0] == 0 and codes.shape[0] == 0 and dense.shape[0] == 0
@@ -164,7 +165,12 @@ def touch(
                 words[plan] |= predicates[predicate, R_BIT]
         for place in range(dense.shape[0]):
             predicate = dense[place]
-            if rest_holds(predicates, predicate, ops, args, values, nulls, row, stack):
+            stream = predicates[predicate, R_STREAM]
+            if stream >= 0 and stream != streams[row]:
+                continue
+            if predicates[predicate, R_LO] < 0 or rest_holds(
+                predicates, predicate, ops, args, values, nulls, row, stack
+            ):
                 plan = predicates[predicate, R_PLAN]
                 if words[plan] == 0:
                     out_row[written] = row

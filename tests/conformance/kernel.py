@@ -10,8 +10,8 @@ import numpy as np
 from cep.automaton.plan import compile_pattern
 from cep.language.check import check
 from cep.language.pattern import Pattern
-from cep.matcher.columns import KIND_TIMEOUT
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
+from cep.matcher.records import KIND_TIMEOUT
 from cep.matcher.state import State
 from events.columns import Batch, Column, Layout, StringTable
 from events.errors import InvalidDocument
@@ -59,6 +59,13 @@ def start_matcher(pattern: Pattern, strings: StringTable, jumps: bool = True) ->
     return matcher
 
 
+def step_names(matcher: Matcher) -> list[str]:
+    """The steps of its only plan, by number."""
+    plan = matcher.plans[0]
+    assert plan is not None
+    return [step.name for step in plan.steps]
+
+
 def read(matches: Matches, names: Sequence[str], events: Sequence[Event]) -> tuple[list[Match], list[Match]]:
     """Matches and time-outs as step name → event ids; `events` by number in the log."""
     answer: tuple[list[Match], list[Match]] = ([], [])
@@ -81,11 +88,11 @@ def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str,
         raise InvalidDocument(pattern.name, problems)
     strings = StringTable()
     matcher = start_matcher(pattern, strings)
-    names = matcher.tables.step_names
+    names = step_names(matcher)
     answers = {}
     for key, events in streams.items():
         matcher.state = State.empty(16)
-        matcher.state.fit_plans(1)
+        matcher.state.fit_plans(matcher.tables)
         matcher.sequence = 0
         first = read(matcher.process(batch_of([(0, event) for event in events], strings)), names, events)
         last = read(matcher.advance(NEVER_US), names, events)

@@ -18,7 +18,7 @@ from cep.matcher.matcher import NEVER_US
 from events.columns import StringTable
 from tests.conformance.cases import read_pattern
 from tests.conformance.generate import random_document, random_stream
-from tests.conformance.kernel import batch_of, match, read, start_matcher
+from tests.conformance.kernel import batch_of, match, read, start_matcher, step_names
 from tests.conformance.operators import FIRST, operators
 from tests.reference import Event, Match, Ties
 from tests.reference import match as reference
@@ -64,7 +64,7 @@ def run(pattern: Pattern, events: Keyed, cuts: Sequence[int], copies: bool = Fal
     """Matches and time-outs of events given in batches; with `copies` the state is copied and loaded in between."""
     strings = StringTable()
     matcher = start_matcher(pattern, strings, jumps=False)
-    names = matcher.tables.step_names
+    names = step_names(matcher)
     flat = [event for _, event in events]
     found: Counter[tuple[int, Match]] = Counter()
     for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):

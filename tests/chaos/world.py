@@ -98,7 +98,7 @@ class World:
 
     def feed(self, count: int) -> None:
         """Events of 50 cards; one in ten is an alert."""
-        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 5})
+        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 5, "enable.idempotence": True})
         for _ in range(count):
             number = sum(map(len, self.records))
             place = self.random.randrange(self.partitions)

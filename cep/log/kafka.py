@@ -12,8 +12,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import compress, count, pairwise
-from operator import itemgetter, ne, or_
+from itertools import groupby
+from operator import itemgetter
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -417,14 +417,12 @@ def offset_of(message: Message) -> int:
 
 
 def _by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
-    """Messages come in runs of one partition: only the borders between runs are looked at in Python."""
-    if not messages:
-        return {}
-    topics, places = list(map(Message.topic, messages)), list(map(Message.partition, messages))
-    borders = compress(count(1), map(or_, map(ne, topics, topics[1:]), map(ne, places, places[1:])))
+    """Messages come in runs of one partition; `groupby` finds the runs without a step in Python for each message."""
     groups: dict[Partition, list[Message]] = {}
-    for start, stop in pairwise([0, *borders, len(messages)]):
-        groups.setdefault(Partition(*_place(messages[start])), []).extend(messages[start:stop])
+    for _, same_number in groupby(messages, Message.partition):
+        for _, same_topic in groupby(same_number, Message.topic):
+            run = list(same_topic)
+            groups.setdefault(Partition(*_place(run[0])), []).extend(run)
     return groups
 
 

@@ -427,6 +427,25 @@ def test_nexmarks_statements_find_in_its_bids_what_a_loop_over_them_finds(
     assert found == expected
 
 
+PAGE = Path(__file__).parents[3] / "docs" / "sql.md"
+
+
+def test_the_page_shows_what_its_statement_finds() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    text = page.partition("```sql\n")[2].partition("```")[0]
+    table = page.partition("```text\n")[2].partition("```")[0]
+    streams = {stream.name: stream for stream in load_streams([NEXMARK / "streams"])}
+    pattern = read_pattern(text, streams, "page")
+    shown = ["auction bidder bottom bottom_at"]
+    for events in bids():
+        for row in rows_of(pattern, events):
+            at_us = row["bottom_at"]
+            assert isinstance(at_us, int)
+            clock = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).time().isoformat("milliseconds")
+            shown.append(f"{events[0].fields['auction']} {events[0].fields['bidder']} {row['bottom']} {clock}")
+    assert [" ".join(line.split()) for line in table.splitlines()] == shown
+
+
 # -- there and back ---------------------------------------------------------------------------------------------------
 
 CONDITIONS = st.sampled_from(

@@ -224,7 +224,7 @@ def alert_of(
     taken: Sequence[tuple[int, int, int]],
     state: LaneState,
 ) -> Alert:
-    """The alert of one match. taken: (number of the step in the plan, number of the event in the log, the event's time)."""
+    """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
     pattern, captured, names = plan.pattern, state.captured, [step.name for step in plan.steps]
     events = [
         MatchedEvent(names[step], captured[sequence][0], event_at_us, msgspec.Raw(captured[sequence][1]))

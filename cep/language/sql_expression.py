@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from cep.language.sql_text import Cursor, Token
+from cep.language.sql_text import Cursor, Token, outside
 
 CASES_MAX = 3
-"""Aggregates of one condition that are told by cases; each doubles it."""
+"""Aggregates of one conjunct that are told by cases; each doubles it."""
 
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX", "FIRST", "LAST")
 UNKNOWN_CALLS = {
@@ -65,6 +65,10 @@ class Translation:
         return max((found for found in self.origins if found[0] <= offset), default=(0, self.origins[0][1]))[1]
 
 
+Part = tuple[Piece, Case | None]
+"""Some text, or the case that stands in its place."""
+
+
 @dataclass(slots=True)
 class Translator:
     """One expression. own: the variable that is being defined, empty in MEASURES."""
@@ -76,18 +80,33 @@ class Translator:
     def translated(self, tokens: Sequence[Token]) -> Translation:
         """The expression of some tokens, at least one."""
         cursor = Cursor(tokens, tokens[-1].at + len(tokens[-1].text))
-        parts: list[tuple[Piece, Case | None]] = []
+        ends = ands(tokens)
+        pieces: list[Piece] = []
+        conjunct: list[Part] = []
         while cursor.peek().kind != "end":
             begin = cursor.peek()
             value = self.value(cursor)
-            text = value if isinstance(value, str) else ""
-            parts.append((Piece(text, begin.at, begin.spaced), value if isinstance(value, Case) else None))
-        cases = list(dict.fromkeys(case for _, case in parts if case))
+            if begin.at in ends:
+                pieces += [*self.told(conjunct, alone=False), Piece(begin.sql, begin.at, True)]
+                conjunct = []
+            elif isinstance(value, Case):
+                conjunct.append((Piece("", begin.at, begin.spaced), value))
+            else:
+                conjunct.append((Piece(value, begin.at, begin.spaced), None))
+        return written([*pieces, *self.told(conjunct, alone=not pieces)])
+
+    def told(self, conjunct: Sequence[Part], alone: bool) -> list[Piece]:
+        """One conjunct with its cases told apart."""
+        cases = list(dict.fromkeys(case for _, case in conjunct if case))
         if len(cases) > CASES_MAX:
+            at = conjunct[0][0].at
             reason = f"{len(cases)} different FIRST, MIN, MAX or COUNT of the variable's own rows; at most {CASES_MAX}"
-            self.report(tokens[0].at, reason, "split the condition, or compare with SUM or AVG")
-            parts, cases = [(Piece("NULL", tokens[0].at), None)], []
-        return written(by_cases(parts, cases))
+            self.report(at, reason, "split the condition by AND, or compare with SUM or AVG")
+            return [Piece("NULL", at, True)]
+        pieces = by_cases(conjunct, cases)
+        if not cases or alone:
+            return pieces
+        return [Piece("(", pieces[0].at, True), *pieces, Piece(")", pieces[0].at)]
 
     def value(self, cursor: Cursor) -> str | Case:
         """What stands here, in our words; goes past it."""
@@ -177,7 +196,15 @@ def own_aggregate(called: str, rows: str, field: str) -> str | Case:
     return Case(f"({field} {sign} {taken}) IS TRUE OR {taken} IS NULL", field, taken)
 
 
-def by_cases(parts: Sequence[tuple[Piece, Case | None]], cases: Sequence[Case]) -> list[Piece]:
+def ands(tokens: Sequence[Token]) -> set[int]:
+    """Where the ANDs stand that join the whole of a condition. What reads the event alone stays apart that way."""
+    top = [token for _, token in outside(tokens)]
+    if any(token.says("OR") or token.says("BETWEEN") for token in top):
+        return set()
+    return {token.at for token in top if token.says("AND")}
+
+
+def by_cases(parts: Sequence[Part], cases: Sequence[Case]) -> list[Piece]:
     """The condition with every case told apart: (test AND one way) OR (NOT test AND the other)."""
     if not cases:
         return [piece for piece, _ in parts]

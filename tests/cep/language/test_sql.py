@@ -19,7 +19,7 @@ from cep.language.document import attempt_pattern, dump_pattern, read_pattern
 from cep.language.limits import DOCUMENT_CHARS_MAX
 from cep.language.measures import measured
 from cep.language.pattern import Contiguity, Emit, Inner, Pattern, Skip, Step, Times, flatten
-from events.expression import evaluate, render
+from events.expression import conjuncts, evaluate, references, render
 from events.schema import read_stream
 from tests.reference import Event, Ties, match
 
@@ -204,11 +204,19 @@ def known(rows: Sequence[int | None]) -> list[int]:
 def test_in_define_the_row_at_hand_is_one_of_the_variables_rows(
     taken: list[int | None], now: int | None, left: str, right: str
 ) -> None:
-    _, step, _ = steps("PATTERN (S A+ B)", define=f"A AS {left} < {right} + 1 OR {left} IS NULL")
+    _, step, _ = steps("PATTERN (S A+ B)", define=f"A AS ({left} < {right} + 1 OR {left} IS NULL) AND {right} > -3")
     assert step.where is not None
     found = evaluate(step.where, {"n": now}, {"A": [{"n": value} for value in taken]})
     one, other = OWN[left]([*taken, now]), OWN[right]([*taken, now])
-    assert (found is True) == (one is None or (other is not None and one < other + 1))
+    below = one is None or (other is not None and one < other + 1)
+    assert (found is True) == (below and other is not None and other > -3)
+
+
+def test_what_reads_the_row_alone_stays_apart_from_what_is_told_by_cases() -> None:
+    step = steps("PATTERN (A+ B)", define="A AS a AND MIN(A.n) > 1 AND MAX(A.n) < 9 AND FIRST(A.n) = 5 AND b")[0]
+    assert step.where is not None
+    alone = [render(part) for part in conjuncts(step.where) if not references(part)]
+    assert (alone, len(conjuncts(step.where))) == (["a", "b"], 5)
 
 
 def test_of_another_variable_they_are_the_rows_it_took() -> None:

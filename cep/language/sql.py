@@ -27,6 +27,7 @@ from typing import TypeVar
 from cep.language.limits import DOCUMENT_CHARS_MAX
 from cep.language.source import COLUMN, LAST_PART, Source
 from cep.language.sql_expression import Translation, Translator
+from cep.language.sql_pattern import NUMBER_DIGITS_MAX, Variable, judge, read_variables, step_of
 from cep.language.sql_text import Cursor, Stuck, Token, outside, tokens_of
 from cep.language.wording import closest
 from events.duration import DURATION_US_MAX, duration_text
@@ -45,22 +46,12 @@ REFUSED = {
 }
 
 UNITS_US = {"SECOND": 10**6, "MINUTE": 60 * 10**6, "HOUR": 3600 * 10**6, "DAY": 86400 * 10**6}
-NUMBER_DIGITS_MAX = 9
-NUMBERS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 T = TypeVar("T")
 
 STATEMENT = "statement"
 """The path of problems that stand at an offset of the statement itself."""
 
 SKIPS = "SKIP PAST LAST ROW, SKIP TO NEXT ROW, SKIP TO FIRST x or SKIP TO LAST x"
-FORMS = {
-    "|": ("alternatives are not available", "join them by OR in DEFINE, or write two patterns"),
-    "{": ("rows are not excluded here", "`x*?` with no DEFINE for x goes past any rows"),
-    "^": ("the beginning and the end of a stream are not known", "leave ^ and $ away"),
-    "$": ("the beginning and the end of a stream are not known", "leave ^ and $ away"),
-}
-"""What SQL:2016 can write in PATTERN and Flink refuses."""
-
 
 SPOTS = {"PARTITION BY": "key", "PATTERN": "steps", "AFTER MATCH": "skip", "WITHIN": "within", "MEASURES": "measures"}
 """The keys of a document that clauses give."""
@@ -126,31 +117,6 @@ def read_statement(text: str, streams: Mapping[str, Stream]) -> Statement:
     return Statement(value, {}, tuple(reader.problems), text, reader.spots, reader.origins)
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A variable of PATTERN with its quantifier (which stands at `at`)."""
-
-    token: Token
-    least: int = 1
-    most: int | None = 1
-    reluctant: bool = False
-    at: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.token.name
-
-    @property
-    def fixed(self) -> bool:
-        """Does it take the same number of rows in every match?"""
-        return self.least == self.most
-
-    @property
-    def greedy(self) -> bool:
-        """Flink: what is only optional, or of a fixed number, is not."""
-        return not (self.reluctant or self.fixed or (self.least, self.most) == (0, 1))
-
-
 @dataclass(slots=True)
 class Reader:
     """One statement being read. broken: is there a part that can't be read, so that the rest can't be judged?"""
@@ -192,34 +158,26 @@ class Reader:
         while not cursor.peek().says("FROM"):
             if cursor.take().kind == "end":
                 raise cursor.stuck("FROM")
-        listed = Cursor(cursor.tokens[begin : cursor.place], cursor.peek().at)
-        cursor.take()
+        listed = Cursor(cursor.tokens[begin : cursor.place], cursor.take().at)
         stream = cursor.name("the name of a stream")
+        self.spots |= {"stream": stream.at, "": cursor.peek().at}
         cursor.expect("MATCH_RECOGNIZE", hint="a pattern reads one stream: FROM stream MATCH_RECOGNIZE ( … )")
-        self.spots |= {"stream": stream.at, "": cursor.peek(-1).at}
         clauses = self.clauses(cursor.inside())
-        alias = cursor.take().name if cursor.accept("AS") or cursor.peek().kind == "quoted" else ""
-        if cursor.peek().kind == "word" and not alias:
-            alias = cursor.take().name
+        alias = cursor.name("a name").name if cursor.accept("AS") or cursor.peek().is_name else ""
         cursor.accept(";")
         behind = "a pattern is the MATCH_RECOGNIZE alone: put conditions into DEFINE"
         self.attempt(lambda rest: rest.done(behind), cursor)
         key = self.attempt(self.names, clauses.get("PARTITION BY")) or []
-        variables = self.attempt(self.pattern, clauses.get("PATTERN")) or []
-        names = [variable.name for variable in variables]
-        defined = self.attempt(lambda clause: self.define(clause, names), clauses.get("DEFINE")) or {}
-        measures = self.attempt(lambda clause: self.measures(clause, names), clauses.get("MEASURES")) or {}
         self.attempt(lambda clause: self.order(clause, stream.name), clauses.get("ORDER BY"))
-        self.judged(variables)
-        return document | {
-            "stream": stream.name,
-            "key": key,
-            "emit": "ordered",
-            "measures": self.attempt(lambda columns: self.selected(columns, alias, measures, key), listed) or {},
-            "steps": [self.step(number, variable, defined) for number, variable in enumerate(variables)],
-            **(self.attempt(lambda clause: self.skip(clause, variables), clauses.get("AFTER MATCH")) or {}),
-            **(self.attempt(self.within, clauses.get("WITHIN")) or {}),
-        }
+        variables = self.variables(clauses)
+        names = [variable.name for variable in variables]
+        measures = self.attempt(lambda clause: self.measures(clause, names), clauses.get("MEASURES")) or {}
+        chosen = self.attempt(lambda columns: self.selected(columns, alias, measures, key), listed) or {}
+        defined = self.attempt(lambda clause: self.define(clause, names), clauses.get("DEFINE")) or {}
+        steps = [step_of(each, defined.get(each.name), first=not place) for place, each in enumerate(variables)]
+        said = {"stream": stream.name, "key": key, "emit": "ordered", "measures": chosen, "steps": steps}
+        skip = self.attempt(lambda clause: self.skip(clause, variables), clauses.get("AFTER MATCH")) or {}
+        return document | said | skip | (self.attempt(self.within, clauses.get("WITHIN")) or {})
 
     def head(self, cursor: Cursor) -> dict[str, object]:
         """Name and description."""
@@ -296,6 +254,16 @@ class Reader:
             if clause not in found:
                 self.stopped(Stuck(self.spots[""], f"{clause} is missing{reason}", hint))
 
+    def variables(self, clauses: Mapping[str, Cursor]) -> list[Variable]:
+        """PATTERN; where each variable stands is remembered."""
+        found = self.attempt(read_variables, clauses.get("PATTERN")) or []
+        judge(found, self.problem)
+        for number, variable in enumerate(found):
+            path = f"steps[{number}]"
+            self.spots |= {f"{path}.{key}": variable.at for key in ("times", "greedy", "optional", "consecutive")}
+            self.spots[path] = variable.token.at
+        return found
+
     # -- the clauses --------------------------------------------------------------------------------------------------
 
     def names(self, clause: Cursor) -> list[str]:
@@ -361,21 +329,16 @@ class Reader:
                 self.problem(target.at, reason, "SKIP TO NEXT ROW begins at the row behind it")
         return {"skip": {word: target.name}}
 
-    def within(self, clause: Cursor) -> dict[str, str]:
+    def within(self, clause: Cursor) -> dict[str, object]:
         """WITHIN INTERVAL."""
         hint = "WITHIN INTERVAL '5' SECOND, or MINUTE, HOUR, DAY"
         clause.expect("INTERVAL", hint=hint)
         amount, unit = clause.take(), clause.take()
-        digits = amount.text[1:-1]
+        digits, unit_us = amount.text[1:-1], UNITS_US.get(unit.text.upper(), 0)
         plain = amount.kind == "string" and digits.replace(".", "", 1).isdecimal() and digits.isascii()
-        if (
-            not plain
-            or len(digits) > NUMBER_DIGITS_MAX
-            or unit.text.upper() not in UNITS_US
-            or clause.peek().kind != "end"
-        ):
+        if not plain or not unit_us or len(digits) > NUMBER_DIGITS_MAX or clause.peek().kind != "end":
             raise Stuck(amount.at, "this is no length of time", hint)
-        length_us = Fraction(digits) * UNITS_US[unit.text.upper()]
+        length_us = Fraction(digits) * unit_us
         if length_us.denominator != 1 or length_us > DURATION_US_MAX:
             raise Stuck(amount.at, "a length of time is whole microseconds, and at most 100 years", hint)
         return {"within": duration_text(int(length_us))}
@@ -405,117 +368,3 @@ class Reader:
         self.origins[path] = translation
         self.spots[path] = tokens[0].at
         return translation.text
-
-    # -- PATTERN ------------------------------------------------------------------------------------------------------
-
-    def pattern(self, clause: Cursor) -> list[Variable]:
-        """PATTERN: variables one after the other, each with its quantifier. Parentheses only hold them together."""
-        found: list[Variable] = []
-        opened: list[Token] = []
-        clause_begin = clause.peek()
-        while True:
-            token = clause.take()
-            if token.says("("):
-                opened.append(token)
-            elif token.says(")") and opened:
-                opened.pop()
-                if clause.peek().text in ("*", "+", "?", "{") and not clause.peek(1).says("-"):
-                    hint = "repeat single variables, or write the pattern as a document with a `group`"
-                    raise Stuck(clause.peek().at, "a group can't be repeated", hint)
-                if not opened:
-                    break
-            elif token.text in FORMS:
-                raise Stuck(token.at, *FORMS[token.text])
-            elif token.says("PERMUTE") and clause.peek().says("("):
-                raise Stuck(token.at, "PERMUTE is not available", "write a pattern for each order")
-            elif token.is_name and opened and token.name in [variable.name for variable in found]:
-                raise Stuck(token.at, f"`{token.name}` stands twice", "give it another name, and the same condition")
-            elif token.is_name and opened:
-                found.append(self.quantified(token, clause))
-            else:
-                clause.place -= 1
-                raise clause.stuck("a variable" if opened else "( … )", "PATTERN (a b+ c)")
-        if not found:
-            raise Stuck(clause_begin.at, "a pattern needs at least one variable", "PATTERN (a b+ c)")
-        return found
-
-    def quantified(self, name: Token, clause: Cursor) -> Variable:
-        """A variable and how often it stands."""
-        at = clause.peek().at
-        if clause.peek().text in NUMBERS:
-            least, most = NUMBERS[clause.take().text]
-        elif clause.peek().says("{") and not clause.peek(1).says("-"):
-            least, most = self.bounds(clause)
-        else:
-            return Variable(name, at=name.at)
-        variable = Variable(name, least, most, clause.accept("?"), at)
-        if clause.peek().text in (*NUMBERS, "{") and not clause.peek(1).says("-"):
-            raise Stuck(clause.peek().at, "a variable has one quantifier, and here is a second", "keep one")
-        return variable
-
-    def bounds(self, clause: Cursor) -> tuple[int, int | None]:
-        """{n} {n,} {,m} {n,m}."""
-        opening = clause.take()
-        least = self.number(clause, opening)
-        if clause.accept("}"):
-            if least is None:
-                raise Stuck(opening.at, "the bounds are missing", "{2}, {2,} or {2,4}")
-            return least, least
-        clause.expect(",")
-        most = self.number(clause, opening)
-        clause.expect("}")
-        if least is None and most is None:
-            raise Stuck(opening.at, "the bounds are missing", "* stands for any number")
-        return least or 0, most
-
-    def number(self, clause: Cursor, opening: Token) -> int | None:
-        """A bound, None if there is none."""
-        if clause.peek().kind != "number":
-            return None
-        text = clause.take().text
-        if not text.isdecimal() or len(text) > NUMBER_DIGITS_MAX:
-            raise Stuck(opening.at, f"`{text}` is no number of rows", "{2}, {2,} or {2,4}")
-        return int(text)
-
-    def judged(self, variables: Sequence[Variable]) -> None:
-        """What Flink SQL refuses, or the syntax tree can't say, of quantifiers."""
-        for place, variable in enumerate(variables):
-            name, rest = variable.name, variables[place + 1 :]
-            if variable.most == 0:
-                self.problem(variable.at, f"`{name}` takes no row at all", "leave it away")
-            elif variable.reluctant and (variable.least, variable.most) == (0, 1):
-                reason = f"`{name}??`: what is optional can't be reluctant"
-                self.problem(variable.at, reason, f"write two patterns, one with `{name}` and one without")
-            elif variable.reluctant and not variable.fixed and not all(each.fixed for each in rest):
-                later = next(each.name for each in rest if not each.fixed)
-                self.problem(
-                    variable.at,
-                    f"the same rows may be shared out between `{name}` and `{later}` in several ways, and which of them"
-                    " is found is not what SQL asks for",
-                    f"make `{name}` greedy, with a DEFINE that excludes what comes behind it",
-                )
-        if variables and not any(variable.least for variable in variables):
-            self.problem(self.spots["steps"], "the pattern can match no row at all", "one variable must be a must")
-        elif variables and variables[-1].greedy:
-            reason = f"`{variables[-1].name}` ends the pattern and is greedy: there may always be one more row"
-            self.problem(variables[-1].at, reason, "add ? to make it reluctant, or end with a single variable")
-
-    def step(self, number: int, variable: Variable, defined: Mapping[str, str]) -> dict[str, object]:
-        """A variable as the step of a document."""
-        path = f"steps[{number}]"
-        self.spots[path] = variable.token.at
-        self.spots |= {f"{path}.{key}": variable.at for key in ("times", "greedy", "optional", "consecutive")}
-        step: dict[str, object] = {"name": variable.name}
-        if variable.name in defined:
-            step["where"] = defined[variable.name]
-        if number:
-            step["contiguity"] = "next"
-        if variable.least == 0:
-            step["optional"] = True
-        least, most = max(variable.least, 1), variable.most or (1 if variable.most == 0 else None)
-        if (least, most) != (1, 1):
-            step["times"] = {"at_least": least} if most is None else {"at_least": least, "at_most": most}
-            step["consecutive"] = True
-        if variable.greedy:
-            step["greedy"] = True
-        return step

@@ -435,6 +435,12 @@ def test_nexmarks_statements_find_in_its_bids_what_a_loop_over_them_finds(
     assert found == expected
 
 
+def test_a_folder_of_patterns_may_hold_statements() -> None:
+    streams = {stream.name: stream for stream in load_streams([NEXMARK / "streams"])}
+    names = [pattern.name for _, pattern in load_patterns([NEXMARK / "patterns"], streams)]
+    assert names == ["average-below-overlapping", "average-below", "falling-price", "price-drop"]
+
+
 PAGE = Path(__file__).parents[3] / "docs" / "sql.md"
 
 
@@ -514,6 +520,7 @@ def test_whatever_a_statement_holds_is_read_or_refused_with_its_place(data: st.D
         statement("PATTERN (" + " ".join(f"v{number}" for number in range(5_000)) + ")"),
         statement("PATTERN (A{999999999999999999999} B)"),
         "select " + "a" * DOCUMENT_CHARS_MAX,
+        f"{statement()} AS",
     ],
 )
 def test_a_statement_out_of_bounds_is_refused_before_it_costs_anything(text: str) -> None:

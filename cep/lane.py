@@ -1,7 +1,7 @@
 """Lane: read · process · commit, and its recovery by replay.
 
     Source ── drain ──▶ Machine.push ──▶ Ledger.note ──▶ … ──▶ Commit.commit(outputs, journal record)
-    ControlLog ───────▶ Machine.apply ─┘  (between batches)    every few ms to 100 ms
+    ControlLog ───────▶ Machine.apply ─┘  (between batches)    every few ms to 500 ms
     Clock ────────────▶ Machine.tick ──┘  (in silence)
 
 A lane is single-threaded. Everything that decides is in the `Machine`: a pure function of slices, changes and ticks.
@@ -375,9 +375,10 @@ class Lane:
         return max(0.0, min(wait_s, (self._committed_us + self._pause_us(False) - now_us) / 1e6))
 
     def _pause_us(self, backlog: bool) -> int:
-        """The time between two commits: short while an alert waits, unless more records wait than one drain takes."""
-        hurry = self._alert_waits and not backlog
-        return (self._settings.commit_alert_ms if hurry else self._settings.commit_ms) * 1000
+        """The time between two commits: short while an alert waits, long while more records wait than a drain takes."""
+        if backlog:
+            return self._settings.commit_backlog_ms * 1000
+        return (self._settings.commit_alert_ms if self._alert_waits else self._settings.commit_ms) * 1000
 
     def _commit_due(self, now_us: int, backlog: bool) -> bool:
         ledger, limits = self._ledger, self._settings

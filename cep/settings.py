@@ -43,6 +43,9 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     batch_records_max: Annotated[int, _meta("records per batch; more spoil the caches, fewer cost calls", 1)] = 2048
     commit_ms: Annotated[int, _meta("longest time between commits while there is something to commit", 1)] = 100
     commit_alert_ms: Annotated[int, _meta("shortest time between commits while an alert waits", 0)] = 5
+    commit_backlog_ms: Annotated[
+        int, _meta("time between commits in a backlog: the lane stands still for each, and alerts are old already", 1)
+    ] = 500
     commit_outputs_max: Annotated[int, _meta("alerts, late records and dead letters that wait for a commit", 1)] = 20000
     commit_bytes_max: Annotated[int, _meta("bytes of them", 1)] = 16_000_000
     commit_entries_max: Annotated[int, _meta("batches and ticks in one journal record", 1)] = 4096

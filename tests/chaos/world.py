@@ -121,6 +121,7 @@ class World:
             "STAKEOUT_LANE_COUNT": str(self.lanes),
             "STAKEOUT_LANE_BATCH_RECORDS_MAX": "64",
             "STAKEOUT_LANE_COMMIT_MS": "20",
+            "STAKEOUT_LANE_COMMIT_BACKLOG_MS": "20",
             "STAKEOUT_KAFKA_SESSION_TIMEOUT_MS": "6000",
             "STAKEOUT_FAILPOINT": failpoint,
             **variables,

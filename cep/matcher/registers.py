@@ -69,26 +69,25 @@ def fast_holds(
     return result
 
 
-@inlined
-def far_side(conditions: Records, registers: I64, base: Int, condition: Int) -> Int:
-    """What the field of a fast-form float64 condition is compared with; NaN when that is NULL."""
+@compiled
+def covering(conditions: Records, condition: Int, registers: I64, base: Int, bound: Int) -> Int:
+    """A bound that also covers this partial: beyond what the field of the fast-form float64 condition is compared with.
+
+    NaN is the bound of nothing, and of a partial for which that is NULL.
+    """
     register = conditions[condition].register
-    value = np.nan
-    if (registers[base] >> register) & 1 == 0:
-        value = registers.view(np.float64)[base + 1 + register]
-        count = conditions[condition].count
-        if count != NIL:
-            value = value / registers[base + 1 + count]
-        value = conditions[condition].factor * value
-    return value
-
-
-@inlined
-def wider(conditions: Records, condition: Int, bound: Int, side: Int) -> Int:
-    """A bound that also covers `side`; NaN is the bound of nothing."""
     op = conditions[condition].op
     rises = op == OP_GT or op == OP_GE
-    return side if bound != bound or (side < bound if rises else side > bound) else bound
+    result = bound
+    if (registers[base] >> register) & 1 == 0:
+        side = registers.view(np.float64)[base + 1 + register]
+        count = conditions[condition].count
+        if count != NIL:
+            side = side / registers[base + 1 + count]
+        side = conditions[condition].factor * side
+        if bound != bound or (side < bound if rises else side > bound):
+            result = side
+    return result
 
 
 @inlined

@@ -33,7 +33,7 @@ from cep.matcher.lists import (
     settle,
 )
 from cep.matcher.records import *  # noqa: F403  the fields of every record
-from cep.matcher.registers import far_side, fast_holds, masks_of, out_of_bound, program_holds, update, wider
+from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, update
 from cep.matcher.room import room_for
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, compiled, inlined, trailing_zeros
@@ -314,10 +314,7 @@ def step(
                     if stays:
                         interest |= states[at].interest
                         if states[at].bounded != 0:
-                            bound = wider(
-                                conditions, plans[plan].bound, bound,
-                                far_side(conditions, registers, masks_of(partial), plans[plan].bound),
-                            )  # fmt: skip
+                            bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
                         partial = NIL if many and history == 0 else after  # the others of its chain stay as well
                         continue
                     if many and history == 0 and fires == 1 and onward == 1 and edges[fired[0]].action == TAKE:
@@ -338,10 +335,7 @@ def step(
                                     registers, masks_of(partial),
                                 )  # fmt: skip
                             if states[first_state + target].bounded != 0:
-                                bound = wider(
-                                    conditions, plans[plan].bound, bound,
-                                    far_side(conditions, registers, masks_of(partial), plans[plan].bound),
-                                )  # fmt: skip
+                                bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
                             partial = partials[partial].chain_next
                         chains[here].state = MOVED + target
                         moved = True
@@ -394,10 +388,7 @@ def step(
                         partials[outcome].state = target
                         interest |= states[first_state + target].interest
                         if states[first_state + target].bounded != 0:
-                            bound = wider(
-                                conditions, plans[plan].bound, bound,
-                                far_side(conditions, registers, masks_of(outcome), plans[plan].bound),
-                            )  # fmt: skip
+                            bound = covering(conditions, plans[plan].bound, registers, masks_of(outcome), bound)
                         if many:
                             partials[outcome].chain_next = waiting
                             waiting = outcome
@@ -414,10 +405,14 @@ def step(
                 seen = word
                 if word & plans[plan].start_history != 0:
                     registers[MASKS] = plans[plan].registers_null
-                    seen = word ^ (word & plans[plan].start_history) | held_bits(
-                        conditions, ops, args, stack, values, nulls, row, registers, np.int64(MASKS),
-                        first_condition, word & plans[plan].start_history,
-                    )  # fmt: skip
+                    bits = word & plans[plan].start_history
+                    while bits != 0:
+                        if not program_holds(
+                            conditions, ops, args, stack, values, nulls, row, registers, np.int64(MASKS),
+                            first_condition + trailing_zeros(bits),
+                        ):  # fmt: skip
+                            seen ^= bits & -bits
+                        bits &= bits - 1
                 started = False
                 taken = NIL
                 taken_step = NIL
@@ -469,10 +464,7 @@ def step(
                         )  # fmt: skip
                     cells[cell].interest |= states[first_state + target].interest
                     if states[first_state + target].bounded != 0:
-                        cells[cell].bound = wider(
-                            conditions, plans[plan].bound, cells[cell].bound,
-                            far_side(conditions, registers, base, plans[plan].bound),
-                        )  # fmt: skip
+                        cells[cell].bound = covering(conditions, plans[plan].bound, registers, base, cells[cell].bound)
                     if many:
                         partials[outcome].chain_next = waiting
                         waiting = outcome

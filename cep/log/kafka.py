@@ -46,6 +46,9 @@ from events.order import NEVER_US
 CONFIRM_SECONDS = 1.0
 """For so long the brokers' answer to where a partition ends is believed."""
 
+STILL_SECONDS = 0.1
+"""An end that the client reached counts when it has stood for so long: while records flow nobody need be asked."""
+
 AHEAD_MAX = 20_000
 """Records of one partition kept in a replay while another's are awaited; then it is paused."""
 
@@ -113,7 +116,7 @@ class KafkaSource:
         self._pending: dict[Partition, list[Message]] = {}  # fetched in a replay, beyond what was asked for
         self._paused: set[Partition] = set()
         self._held: frozenset[Partition] = frozenset()
-        self._ended: dict[Partition, int] = {}  # the client has reached this end
+        self._ended: dict[Partition, tuple[int, float]] = {}  # the client has reached this end, when
         self._confirmed: Positions = {}
         self._confirmed_s = 0.0
 
@@ -175,14 +178,14 @@ class KafkaSource:
     def at_end(self) -> frozenset[Partition]:
         """See Source. What the client says it reached is checked against the brokers now and then: a process that was
         stopped, or cut off, has old news."""
-        if not self._ended:
+        now_s = monotonic()
+        still = {part: offset for part, (offset, since_s) in self._ended.items() if now_s - since_s > STILL_SECONDS}
+        if not still:
             return frozenset()
-        if monotonic() - self._confirmed_s > CONFIRM_SECONDS:
+        if now_s - self._confirmed_s > CONFIRM_SECONDS:
             self._confirmed = self._asked_ends()
             self._confirmed_s = monotonic()
-        return frozenset(
-            part for part, offset in self._ended.items() if offset >= self._confirmed.get(part, offset + 1)
-        )
+        return frozenset(part for part, offset in still.items() if offset >= self._confirmed.get(part, offset + 1))
 
     def close(self) -> None:
         """See Source."""
@@ -218,7 +221,7 @@ class KafkaSource:
         error = event.error()
         assert error is not None
         if error.code() == KafkaError._PARTITION_EOF:
-            self._ended[Partition(*_place(event))] = offset_of(event)
+            self._ended[Partition(*_place(event))] = offset_of(event), monotonic()
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise IntegrityViolation(
                 f"source {event.topic()}/{event.partition()}: {error.str()}",

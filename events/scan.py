@@ -579,7 +579,8 @@ def record(
         if field >= 0:
             following = field + 1
         if field < 0 or plan[field, OP] == SKIP:
-            i = skip_value(buffer, i)
+            b = byte(buffer, i)
+            i = skip_value(buffer, i) if b in (OBJECT, ARRAY) else skip_scalar(buffer, i)
         else:
             bit = np.uint64(1) << np.uint64(field)
             if seen & bit != NONE:

@@ -57,6 +57,17 @@ class Scope:
     head: bool = False
 
 
+def gap_of(step: Step, scope: Scope, first: bool) -> int:
+    """The gap that limits an element: a loop's between its elements, a single step's since the event before it.
+
+    A group's gap is its head's: between its passes, or before the group when it has one pass.
+    """
+    gaps = [step.gap_us if step.times.single or not first else 0]
+    if scope.head and scope.group is not None and first and (scope.group.times.single or not scope.first):
+        gaps.append(scope.group.gap_us)
+    return min((gap for gap in gaps if gap), default=0)
+
+
 class Builder:
     """Builds one pattern's graph. `bits` answers the guard of a condition and numbers new ones."""
 
@@ -159,15 +170,16 @@ class Builder:
             ignore = both(self.own_until(item), ignore)
         onward = self.without_nots(rest, item.optional, scope)
         number = self.numbers[id(item)]
-        state = self.graph.add(State(step=number, gap_us=item.gap_us, label=item.name))
-        self.graph.append(state, *(Edge(guard, Action.TAKE, onward) for guard in take))
+        state = self.graph.add(State(step=number, label=item.name))
+        takes = [Edge(guard, Action.TAKE, onward, gap_us=gap_of(item, scope, not contiguity_inner)) for guard in take]
+        self.graph.append(state, *takes)
         self.skip_edges(state, skip)
         if ignore:
             waiting = state
             group_may_be_left_out = scope.head and scope.first and scope.group is not None and scope.group.optional
             if skip or group_may_be_left_out:
-                waiting = self.graph.add(State(step=number, gap_us=item.gap_us, label=item.name))
-                self.graph.append(waiting, *(Edge(guard, Action.TAKE, onward) for guard in take))
+                waiting = self.graph.add(State(step=number, label=item.name))
+                self.graph.append(waiting, *takes)
                 self.graph.append(waiting, *(Edge(guard, Action.IGNORE, waiting) for guard in ignore))
                 self.graph.append(waiting, *self.kills(scope.nots))
             self.graph.append(state, *(Edge(guard, Action.IGNORE, waiting) for guard in ignore))
@@ -245,14 +257,15 @@ class Builder:
         take = self.taken(step, scope)
         ignore = both(self.own_until(step), self.ignore(step, self.inner(step, scope), scope))
         number = self.numbers[id(step)]
-        looping = self.graph.add(State(step=number, gap_us=step.gap_us, label=step.name))
+        looping = self.graph.add(State(step=number, label=step.name))
         self.skip_edges(looping, around)
-        self.graph.append(looping, *(Edge(guard, Action.TAKE, looping) for guard in take), *self.loop_kills(scope))
+        takes = [Edge(guard, Action.TAKE, looping, gap_us=gap_of(step, scope, first=False)) for guard in take]
+        self.graph.append(looping, *takes, *self.loop_kills(scope))
         if ignore:
-            waiting = self.graph.add(State(step=number, gap_us=step.gap_us, label=step.name))
+            waiting = self.graph.add(State(step=number, label=step.name))
             self.graph.append(
                 waiting,
-                *(Edge(guard, Action.TAKE, looping) for guard in take),
+                *takes,
                 *(Edge(guard, Action.IGNORE, waiting) for guard in ignore),
                 *self.loop_kills(scope),
             )
@@ -283,7 +296,7 @@ class Builder:
                     *(Edge(guard, Action.KILL, name=step.name) for guard in guards),
                 ),
                 pending=rest == FINAL,
-                gap_us=step.gap_us,
+                gap_us=step.gap_us if rest == FINAL else 0,
                 label=step.name,
             )
         )

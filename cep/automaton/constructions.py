@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cep.automaton.graph import ALWAYS, FINAL, Action, Edge, Graph, Guard, State, both
-from cep.language.pattern import Contiguity, Group, Inner, Pattern, Step
+from cep.language.pattern import Contiguity, Group, Inner, Step
 from events.expression import Expression
 
 Bits = Callable[[Expression | None, str], Guard]
@@ -359,11 +359,11 @@ class Builder:
         return found
 
 
-def construct(pattern: Pattern, bits: Bits, steps: list[Step]) -> tuple[Graph, int]:
-    """The pattern's graph with PROCEED edges, and its start state.
+def construct(items: tuple[Item, ...], bits: Bits, steps: list[Step]) -> tuple[Graph, int]:
+    """The graph of a pattern's items with PROCEED edges, and its start state.
 
-    steps: the pattern's flat list of steps; a state's `step` is a position in it
+    steps: the items' flat list of steps; a state's `step` is a position in it
     """
     builder = Builder(bits, steps)
-    start = builder.sequence(pattern.steps, FINAL, Scope())
+    start = builder.sequence(items, FINAL, Scope())
     return builder.graph, start

@@ -134,8 +134,10 @@ def write(
 
 
 @compiled
-def hold(held: Records, cells: Records, counters: I64, cell: Int, at: Int, event: Int, link: Int, kind: Int) -> None:
-    """Put a match behind those that began before it or with it."""
+def hold(
+    links: Records, held: Records, cells: Records, counters: I64, cell: Int, at: Int, event: Int, link: Int, kind: Int
+) -> None:
+    """Put a match among those of its cell, in the order of `sort_matches`. O(matches held)."""
     place = np.uint32(counters[FREE_HELD])
     if place != NIL:
         counters[FREE_HELD] = held[place].next
@@ -146,7 +148,9 @@ def hold(held: Records, cells: Records, counters: I64, cell: Int, at: Int, event
     set_match(held, place, at, event, link, kind)
     before = NIL
     after = cells[cell].held
-    while after != NIL and held[after].event <= event:
+    while after != NIL and (
+        held[after].event < event or (held[after].event == event and compare(links, held[after].link, link) <= 0)
+    ):
         before = after
         after = held[after].next
     held[place].next = after
@@ -191,7 +195,7 @@ def emit(
         return
     for place in range(count):
         one = matches[place]
-        hold(held, cells, counters, cell, one.at, one.event, one.link, one.kind)
+        hold(links, held, cells, counters, cell, one.at, one.event, one.link, one.kind)
     while cells[cell].held != NIL:
         first = cells[cell].held
         event = held[first].event

@@ -115,7 +115,7 @@ def test_all_three_are_what_the_fixtures_say(services: Services, kafka: str, red
 
 
 def write_kafka(address: str) -> None:
-    """In no transaction: the broker may lose the end of one when it goes (docs/decisions/0008), and this is about data."""
+    """In no transaction: a broker that goes may lose the end of one (docs/decisions/0008), and this is about data."""
     make_topic(address, "kept")
     producer = Producer({"bootstrap.servers": address, "acks": "all"})
     producer.produce("kept", b"kept")

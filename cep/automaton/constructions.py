@@ -136,19 +136,16 @@ class Builder:
                 edges.append(edge)
         return self.graph.copy(rest, edges)
 
-    def guarded(self, rest: int, taken: list[Guard]) -> int:
-        """Greedy: whatever the loop would take never moves `rest`."""
+    def guard(self, rest: int, taken: list[Guard]) -> None:
+        """Greedy: whatever the loop would take never moves `rest`, whichever way it was reached."""
         if rest == FINAL:
-            return rest
+            return
         refused = [ALWAYS]
         for guard in taken:
             refused = both(refused, guard.negated())
-        edges = [
-            replace(edge, guard=guard)
-            for edge in self.graph.states[rest].edges
-            for guard in both([edge.guard], refused)
-        ]
-        return self.graph.copy(rest, edges)
+        state = self.graph.states[rest]
+        edges = [replace(edge, guard=guard) for edge in state.edges for guard in both([edge.guard], refused)]
+        self.graph.states[rest] = replace(state, edges=tuple(edges))
 
     # -- elements -------------------------------------------------------------------------------------------------
 
@@ -220,10 +217,9 @@ class Builder:
         """At least `at_least`, at most `at_most` elements. One is a single element."""
         least, most = item.times.at_least, item.times.at_most
         assert most is not None
-        plain = rest
         if item.greedy and least != most and isinstance(item, Step):
-            rest = self.guarded(rest, self.taken(item, scope))
-        around = self.ways_around(item, rest, plain, scope)
+            self.guard(rest, self.taken(item, scope))
+        around = self.ways_around(item, rest, rest, scope)
         entry = rest
         for _ in range(least, most):
             entry = self.element(item, entry, around, True, scope)
@@ -238,8 +234,9 @@ class Builder:
         inside = self.without_nots(rest, item.optional, scope)
         plain = inside
         if item.greedy and isinstance(item, Step):
-            inside = self.guarded(inside, self.condition(item, scope))
-            rest = inside if plain == rest else rest
+            if item.until is not None and inside != FINAL:
+                plain = self.graph.copy(inside, self.graph.states[inside].edges)
+            self.guard(inside, self.condition(item, scope))
         around = self.ways_around(item, inside, plain, scope)
         again = (
             self.loop_of_step(item, around, scope)

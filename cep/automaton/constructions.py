@@ -144,7 +144,11 @@ class Builder:
         for guard in taken:
             refused = both(refused, guard.negated())
         state = self.graph.states[rest]
-        edges = [replace(edge, guard=guard) for edge in state.edges for guard in both([edge.guard], refused)]
+        edges = [
+            replace(edge, guard=guard)
+            for edge in state.edges
+            for guard in both([edge.guard], refused) or [edge.guard & refused[0]]  # never, but its gap ends the partial
+        ]
         self.graph.states[rest] = replace(state, edges=tuple(edges))
 
     # -- elements -------------------------------------------------------------------------------------------------

@@ -37,24 +37,32 @@ def length_of(links: Records, link: Int) -> Int:
 
 @compiled
 def compare(links: Records, left: Int, right: Int) -> Int:
-    """-1, 0 or 1: which of two chains of links comes first. O(length)."""
+    """-1, 0 or 1: which of two chains of links comes first. O(length).
+
+    The one with the earlier event where they first differ, else the longer one, else the one that took the same event
+    for the earlier step where they first differ.
+    """
     longer = length_of(links, left)
     shorter = length_of(links, right)
-    result = np.sign(shorter - longer)  # of two that agree as far as the shorter goes, the longer is first
+    by_length = np.sign(shorter - longer)
     while longer > shorter:
         left = links[left].prev
         longer -= 1
     while shorter > longer:
         right = links[right].prev
         shorter -= 1
+    by_event = 0
+    by_step = 0
     while left != right:
         if links[left].event != links[right].event:
-            result = 1 if links[left].event > links[right].event else -1
+            by_event = 1 if links[left].event > links[right].event else -1
         elif links[left].step != links[right].step:
-            result = 1 if links[left].step > links[right].step else -1
+            by_step = 1 if links[left].step > links[right].step else -1
         left = links[left].prev
         right = links[right].prev
-    return result
+    if by_event != 0:
+        return by_event
+    return by_length if by_length != 0 else by_step
 
 
 @inlined

@@ -137,15 +137,18 @@ def expire(
                 after = partials[partial].next
                 end = end_of(plans, states, partials, links, events, plan, partial)
                 if end <= last and end != NEVER:
+                    link = partials[partial].link
                     if states[plans[plan].states + partials[partial].state].pending != 0:
-                        set_match(matches, count, end, partials[partial].event, partials[partial].link, KIND_ABSENCE)
-                        count += 1
+                        if plans[plan].distinct == 0 or links[link].closed == 0:
+                            set_match(matches, count, end, partials[partial].event, link, KIND_ABSENCE)
+                            count += 1
+                        links[link].closed = plans[plan].distinct
                     else:
                         counters[TIMED_OUT] += 1
                         if plans[plan].timeouts != 0:
                             write(
-                                out, counters, plan, cells[cell].slot, np.int64(-1), end, KIND_TIMEOUT,
-                                partials[partial].link, partials[partial].event,
+                                out, counters, plan, cells[cell].slot, np.int64(-1), end, KIND_TIMEOUT, link,
+                                partials[partial].event,
                             )  # fmt: skip
                     kill_partial(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell, partial)
                 elif gaps == 0:

@@ -162,7 +162,7 @@ REGISTERS_MAX = 32
 """Registers of one partial: their masks share one int64."""
 BLOCKS_MAX = (MASKS + 1 + REGISTERS_MAX + BLOCK - 1) // BLOCK
 
-LINK = record(prev="u4", event="u4", step="u4")
+LINK = record(prev="u4", event="u4", step="u4", closed="u4")  # closed 1: a match without a further event came out
 EVENT = record(sequence="i8", at="i8", now="i8")  # number in the log, own time, instant of matching
 HELD = record(at="i8", next="u4", event="u4", link="u4", kind="u4")  # instant at which it was complete, its start
 DUE = record(at="i8", cell="u4")  # an entry of a ring

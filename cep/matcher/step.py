@@ -83,6 +83,7 @@ def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) 
     links[link].prev = before
     links[link].event = event
     links[link].step = step
+    links[link].closed = 0
     return link
 
 
@@ -370,6 +371,10 @@ def step(
                             taken_step = edges[edge].step
                             taken = new_link(links, counters, link, event, taken_step)
                         if target == NIL:
+                            if not takes and plans[plan].distinct != 0:
+                                if links[link].closed != 0:
+                                    continue
+                                links[link].closed = 1
                             set_match(
                                 matches, count, now, partials[partial].event, taken if takes else link, KIND_MATCH
                             )
@@ -431,11 +436,16 @@ def step(
                 started = False
                 taken = NIL
                 taken_step = NIL
+                fires = np.int64(0)
+                killed = False
                 for edge in range(states[first_state].lo, states[first_state].hi):
-                    if (
-                        edges[edge].must & ~seen != 0 or edges[edge].must_not & seen != 0
-                        or edges[edge].action != TAKE
-                    ):  # fmt: skip
+                    if edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0:
+                        fired[fires] = edge
+                        fires += 1
+                        killed = killed or edges[edge].action == KILL
+                for nth in range(fires):
+                    edge = fired[nth]
+                    if edges[edge].action != TAKE or (killed and edges[edge].target != NIL):
                         continue
                     if edges[edge].step != taken_step:
                         event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)

@@ -56,7 +56,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", choices=("reference", "kernel"), default="kernel")
     parser.add_argument("--subset", choices=("all", "first"), default="all", help="first: simple operators only")
     parser.add_argument(
-        "--ties", choices=list(map(str, Ties)), default="earliest", help="flink: the simple rule fails where Flink's heaps decide otherwise"
+        "--ties",
+        choices=list(map(str, Ties)),
+        default="earliest",
+        help="flink: the simple rule fails where Flink's heaps decide otherwise",
     )
     parser.add_argument("--show", type=int, default=5, help="so many failures are printed")
     return parser.parse_args(arguments)

@@ -96,7 +96,9 @@ def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str,
         matcher.sequence, matcher.now_us = 0, -NEVER_US
         answers[key] = ([], [])
         for place, event in enumerate([*events, None]):
-            outcomes = [matcher.advance(event.at_us if event else NEVER_US)]
+            outcomes = []
+            if (matcher.due_us() or NEVER_US) <= (event.at_us if event else NEVER_US):
+                outcomes.append(matcher.advance(event.at_us if event else NEVER_US))
             if event:
                 outcomes.append(matcher.process(batch_of([(0, event)], strings)))
             for outcome in outcomes:

@@ -198,10 +198,10 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     types = {(column.stream, column.name): column.type for column in state.layout.columns}
     steps, sequences, instants = matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist()
     alerts = []
-    for place, kind, started_us, keys, (first, last) in zip(
+    for place, kind, complete_us, keys, (first, last) in zip(
         matches.plan.tolist(),
         matches.kind.tolist(),
-        matches.started_at.tolist(),
+        matches.complete_at.tolist(),
         matches.keys.tolist(),
         pairwise(matches.offsets.tolist()),
         strict=True,
@@ -209,7 +209,7 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
         running = state.running[place]
         assert running is not None, "a match of a retired plan"
         plan, pattern = running.plan, running.plan.pattern
-        at_us = instants[last - 1] if kind == c.KIND_MATCH else started_us + pattern.within_us
+        at_us = instants[last - 1] if kind == c.KIND_MATCH else complete_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
         taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
         alerts.append(alert_of(plan, told, at_us, key_of(pattern, keys, types, state), taken, state))

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cep.automaton.graph import ALWAYS, FINAL, Action, Edge, Graph, Guard, State, both
-from cep.language.pattern import Contiguity, Group, Inner, Pattern, Step
+from cep.language.pattern import Contiguity, Group, Inner, Step
 from events.expression import Expression
 
 Bits = Callable[[Expression | None, str], Guard]
@@ -55,6 +55,17 @@ class Scope:
     group: Group | None = None
     first: bool = True
     head: bool = False
+
+
+def gap_of(step: Step, scope: Scope, first: bool) -> int:
+    """The gap that limits an element: a loop's between its elements, a single step's since the event before it.
+
+    A group's gap is its head's: between its passes, or before the group when it has one pass.
+    """
+    gaps = [step.gap_us if step.times.single or not first else 0]
+    if scope.head and scope.group is not None and first and (scope.group.times.single or not scope.first):
+        gaps.append(scope.group.gap_us)
+    return min((gap for gap in gaps if gap), default=0)
 
 
 class Builder:
@@ -125,19 +136,20 @@ class Builder:
                 edges.append(edge)
         return self.graph.copy(rest, edges)
 
-    def guarded(self, rest: int, taken: list[Guard]) -> int:
-        """Greedy: whatever the loop would take never moves `rest`."""
+    def guard(self, rest: int, taken: list[Guard]) -> None:
+        """Greedy: whatever the loop would take never moves `rest`, whichever way it was reached."""
         if rest == FINAL:
-            return rest
+            return
         refused = [ALWAYS]
         for guard in taken:
             refused = both(refused, guard.negated())
+        state = self.graph.states[rest]
         edges = [
             replace(edge, guard=guard)
-            for edge in self.graph.states[rest].edges
-            for guard in both([edge.guard], refused)
+            for edge in state.edges
+            for guard in both([edge.guard], refused) or [edge.guard & refused[0]]  # never, but its gap ends the partial
         ]
-        return self.graph.copy(rest, edges)
+        self.graph.states[rest] = replace(state, edges=tuple(edges))
 
     # -- elements -------------------------------------------------------------------------------------------------
 
@@ -159,15 +171,16 @@ class Builder:
             ignore = both(self.own_until(item), ignore)
         onward = self.without_nots(rest, item.optional, scope)
         number = self.numbers[id(item)]
-        state = self.graph.add(State(step=number, gap_us=item.gap_us, label=item.name))
-        self.graph.append(state, *(Edge(guard, Action.TAKE, onward) for guard in take))
+        state = self.graph.add(State(step=number, label=item.name))
+        takes = [Edge(guard, Action.TAKE, onward, gap_us=gap_of(item, scope, not contiguity_inner)) for guard in take]
+        self.graph.append(state, *takes)
         self.skip_edges(state, skip)
         if ignore:
             waiting = state
             group_may_be_left_out = scope.head and scope.first and scope.group is not None and scope.group.optional
             if skip or group_may_be_left_out:
-                waiting = self.graph.add(State(step=number, gap_us=item.gap_us, label=item.name))
-                self.graph.append(waiting, *(Edge(guard, Action.TAKE, onward) for guard in take))
+                waiting = self.graph.add(State(step=number, label=item.name))
+                self.graph.append(waiting, *takes)
                 self.graph.append(waiting, *(Edge(guard, Action.IGNORE, waiting) for guard in ignore))
                 self.graph.append(waiting, *self.kills(scope.nots))
             self.graph.append(state, *(Edge(guard, Action.IGNORE, waiting) for guard in ignore))
@@ -208,10 +221,9 @@ class Builder:
         """At least `at_least`, at most `at_most` elements. One is a single element."""
         least, most = item.times.at_least, item.times.at_most
         assert most is not None
-        plain = rest
         if item.greedy and least != most and isinstance(item, Step):
-            rest = self.guarded(rest, self.taken(item, scope))
-        around = self.ways_around(item, rest, plain, scope)
+            self.guard(rest, self.taken(item, scope))
+        around = self.ways_around(item, rest, rest, scope)
         entry = rest
         for _ in range(least, most):
             entry = self.element(item, entry, around, True, scope)
@@ -226,8 +238,9 @@ class Builder:
         inside = self.without_nots(rest, item.optional, scope)
         plain = inside
         if item.greedy and isinstance(item, Step):
-            inside = self.guarded(inside, self.condition(item, scope))
-            rest = inside if plain == rest else rest
+            if item.until is not None and inside != FINAL:
+                plain = self.graph.copy(inside, self.graph.states[inside].edges)
+            self.guard(inside, self.condition(item, scope))
         around = self.ways_around(item, inside, plain, scope)
         again = (
             self.loop_of_step(item, around, scope)
@@ -245,14 +258,15 @@ class Builder:
         take = self.taken(step, scope)
         ignore = both(self.own_until(step), self.ignore(step, self.inner(step, scope), scope))
         number = self.numbers[id(step)]
-        looping = self.graph.add(State(step=number, gap_us=step.gap_us, label=step.name))
+        looping = self.graph.add(State(step=number, label=step.name))
         self.skip_edges(looping, around)
-        self.graph.append(looping, *(Edge(guard, Action.TAKE, looping) for guard in take), *self.loop_kills(scope))
+        takes = [Edge(guard, Action.TAKE, looping, gap_us=gap_of(step, scope, first=False)) for guard in take]
+        self.graph.append(looping, *takes, *self.loop_kills(scope))
         if ignore:
-            waiting = self.graph.add(State(step=number, gap_us=step.gap_us, label=step.name))
+            waiting = self.graph.add(State(step=number, label=step.name))
             self.graph.append(
                 waiting,
-                *(Edge(guard, Action.TAKE, looping) for guard in take),
+                *takes,
                 *(Edge(guard, Action.IGNORE, waiting) for guard in ignore),
                 *self.loop_kills(scope),
             )
@@ -283,7 +297,7 @@ class Builder:
                     *(Edge(guard, Action.KILL, name=step.name) for guard in guards),
                 ),
                 pending=rest == FINAL,
-                gap_us=step.gap_us,
+                gap_us=step.gap_us if rest == FINAL else 0,
                 label=step.name,
             )
         )
@@ -346,11 +360,11 @@ class Builder:
         return found
 
 
-def construct(pattern: Pattern, bits: Bits, steps: list[Step]) -> tuple[Graph, int]:
-    """The pattern's graph with PROCEED edges, and its start state.
+def construct(items: tuple[Item, ...], bits: Bits, steps: list[Step]) -> tuple[Graph, int]:
+    """The graph of a pattern's items with PROCEED edges, and its start state.
 
-    steps: the pattern's flat list of steps; a state's `step` is a position in it
+    steps: the items' flat list of steps; a state's `step` is a position in it
     """
     builder = Builder(bits, steps)
-    start = builder.sequence(pattern.steps, FINAL, Scope())
+    start = builder.sequence(items, FINAL, Scope())
     return builder.graph, start

@@ -88,6 +88,7 @@ class Edge:
 
     name:  the negated step's name on a KILL edge
     step:  the step a TAKE edge binds the event to; set when PROCEED edges are removed, until then the state's own
+    gap_us: a TAKE edge is there only for less than that time after the event taken last, 0 for always
     """
 
     guard: Guard
@@ -95,6 +96,7 @@ class Edge:
     target: int = FINAL
     name: str = ""
     step: int = NO_STEP
+    gap_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class State:
     """A state that waits for events of `step` (index into the pattern's flat list of steps).
 
     pending:  a match once the window (or gap) ends: the state of a trailing absence
-    gap_us:   the partial ends when that much time has passed since the event it took last; 0 for none
+    gap_us:   the partial ends when that much time has passed since the event it took last; 0 for none. (Operators set
+              it for an absence at the end only; the others follow from the edges.)
     """
 
     step: int = NO_STEP

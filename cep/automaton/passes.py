@@ -71,6 +71,35 @@ def reached(automaton: Automaton, number: int) -> list[Edge]:
     return found
 
 
+def ways_on(automaton: Automaton, number: int, seen: frozenset[int] = frozenset()) -> list[int]:
+    """The gaps of all that a partial of a state could still take, and of an end that only time brings."""
+    state = automaton.states[number]
+    gaps = [state.gap_us] if state.pending else []
+    for edge in state.edges:
+        if edge.action is Action.TAKE:
+            gaps.append(edge.gap_us)
+        elif edge.action is Action.PROCEED and edge.target != FINAL and edge.target not in seen:
+            gaps += ways_on(automaton, edge.target, seen | {number})
+    return gaps
+
+
+def ended_by_gaps(automaton: Automaton) -> Automaton:
+    """A partial ends when the last of its ways on has lost its gap.
+
+    >>> a = State(step=0, edges=(Edge(Guard(1), Action.TAKE, gap_us=5), Edge(Guard(2), Action.TAKE, gap_us=9)))
+    >>> ended_by_gaps(Automaton((a,))).states[0].gap_us
+    9
+    """
+    ends = [ways_on(automaton, number) for number in range(len(automaton.states))]
+    return replace(
+        automaton,
+        states=tuple(
+            replace(state, gap_us=max(gaps) if gaps and all(gaps) else 0)
+            for state, gaps in zip(automaton.states, ends, strict=True)
+        ),
+    )
+
+
 def without_proceed(automaton: Automaton) -> Automaton:
     """Every state has all the edges it reaches by PROCEED; a take that may end the match has an edge to FINAL.
 
@@ -134,7 +163,12 @@ def reachable_only(automaton: Automaton) -> Automaton:
     return Automaton(states, 0)
 
 
-PASSES: tuple[Callable[[Automaton], Automaton], ...] = (without_proceed, start_takes_only, reachable_only)
+PASSES: tuple[Callable[[Automaton], Automaton], ...] = (
+    ended_by_gaps,
+    without_proceed,
+    start_takes_only,
+    reachable_only,
+)
 
 
 def rewritten(automaton: Automaton) -> Automaton:

@@ -12,7 +12,7 @@ from cep.automaton.constructions import construct
 from cep.automaton.graph import ALWAYS, FINAL, Action, Guard, State
 from cep.automaton.passes import Automaton, rewritten
 from cep.automaton.predicates import Predicate, predicate
-from cep.language.pattern import Group, Pattern, Step, flatten
+from cep.language.pattern import Group, Pattern, Step, flatten, opened
 from events.errors import LimitReached
 from events.expression import Expression, History, render
 from events.program import required_registers
@@ -75,7 +75,8 @@ def compile_pattern(pattern: Pattern) -> Plan:
     Raises LimitReached where the automaton grows beyond STATES_MAX, EDGES_PER_STATE_MAX, CONDITIONS_MAX or
     REGISTERS_MAX.
     """
-    steps = flatten(pattern.steps)
+    items = opened(pattern.steps)
+    steps = flatten(items)
     conditions: list[Condition] = []
     several = len(pattern.streams) > 1
 
@@ -87,7 +88,7 @@ def compile_pattern(pattern: Pattern) -> Plan:
             conditions.append(condition)
         return Guard(must=1 << conditions.index(condition))
 
-    graph, start = construct(pattern, bits, steps)
+    graph, start = construct(items, bits, steps)
     automaton = rewritten(Automaton(tuple(graph.states), start))
     registers: list[History] = []
     for condition in conditions:

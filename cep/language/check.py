@@ -31,7 +31,7 @@ from cep.language.limits import (
     STREAMS_MAX,
     WITHIN_MAX_US,
 )
-from cep.language.pattern import Contiguity, Group, Inner, Pattern, Skip, Step, flatten
+from cep.language.pattern import Contiguity, Group, Inner, Pattern, Skip, Step, flatten, opened
 from cep.language.places import Item, Place, called, histories, last_of, loops, nullable, places, unbounded
 from cep.language.wording import closest, column_of, span
 from events.errors import Problem
@@ -284,6 +284,30 @@ def trailing_absence_ends(pattern: Pattern, found: list[Place]) -> Iterator[Prob
         yield endless_absence(last.path, last.item, "give the pattern a `within`, or the step a `gap`")
 
 
+def grouped_absence_counts(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """Whether something is absent between the passes of a group is not defined; Flink never looks."""
+    for name in uncounted(opened(pattern.steps), at_end=True):
+        for place in found:
+            if isinstance(place.item, Step) and place.item.name == name:
+                yield Problem(
+                    f"{place.path}.contiguity",
+                    f"{called(place.item)} ends a group that may be taken again or left out: nothing says until when "
+                    "it must not occur",
+                    "put it behind the group, or let the group be taken just once",
+                )
+
+
+def uncounted(items: tuple[Item, ...], at_end: bool) -> Iterator[str]:
+    """The `not_followed_by` steps that end a group which is neither taken just once nor the end of the pattern."""
+    for place, item in enumerate(items):
+        if isinstance(item, Group) and item.steps:
+            ends = at_end and place == len(items) - 1 and item.times.single
+            last = item.steps[-1]
+            if isinstance(last, Step) and last.contiguity is Contiguity.NOT_FOLLOWED_BY and not ends:
+                yield last.name
+            yield from uncounted(item.steps, ends)
+
+
 def grouped_absence_ends(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     """The same inside a group that ends the pattern, which Flink does not notice."""
     last = last_of(found)
@@ -292,7 +316,8 @@ def grouped_absence_ends(pattern: Pattern, found: list[Place]) -> Iterator[Probl
     path, item = last.path, last.item
     while isinstance(item, Group) and item.steps:
         path, item = f"{path}.group[{len(item.steps) - 1}]", item.steps[-1]
-    if path != last.path and item.contiguity is Contiguity.NOT_FOLLOWED_BY and not pattern.within_us:
+    endless = not pattern.within_us and not item.gap_us
+    if path != last.path and item.contiguity is Contiguity.NOT_FOLLOWED_BY and endless:
         yield endless_absence(path, item, "give the pattern a `within`")
 
 
@@ -438,6 +463,8 @@ SHARED: tuple[Rule, ...] = (
     until_fits,
     times_range,
     trailing_absence_ends,
+    grouped_absence_ends,
+    grouped_absence_counts,
     skip_target,
     body_is_not_empty,
 )
@@ -447,7 +474,6 @@ FLINK: tuple[Rule, ...] = (*SHARED, gap_in_window_as_flink)
 NATIVE: tuple[Rule, ...] = (
     *SHARED,
     gap_in_window,
-    grouped_absence_ends,
     time_runs_out,
     loops_end,
     names_are_no_keywords,

@@ -5,7 +5,7 @@ Every operator is a field of `Step` or `Group`; nothing here knows automata.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from events.expression import Expression
@@ -142,6 +142,26 @@ class Pattern:
     version: int = 1
     alert: AlertText = field(default_factory=AlertText)
     measures: tuple[Measure, ...] = ()
+
+
+def opened(items: tuple[Step | Group, ...], at_end: bool = True) -> tuple[Step | Group, ...]:
+    """The items, where a group that is taken just once and ends in `not_followed_by` is no more than its steps.
+
+    Nothing may come between such a group and what follows it; at the end of a pattern (at_end) it stays a group.
+    """
+    result: list[Step | Group] = []
+    for place, item in enumerate(items):
+        if isinstance(item, Step) or not item.steps:
+            result.append(item)
+            continue
+        last = at_end and place == len(items) - 1
+        inside = opened(item.steps, last and item.times.single)
+        once = item.times.single and not item.optional
+        if not last and once and inside[-1].contiguity is Contiguity.NOT_FOLLOWED_BY:
+            result += [replace(inside[0], contiguity=item.contiguity), *inside[1:]]
+        else:
+            result.append(replace(item, steps=inside))
+    return tuple(result)
 
 
 def flatten(steps: tuple[Step | Group, ...]) -> list[Step]:

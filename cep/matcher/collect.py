@@ -51,6 +51,7 @@ def collect(
             links[kept].prev = NIL if before == NIL else new_link[before]
             links[kept].event = new_event[links[link].event]
             links[kept].step = links[link].step
+            links[kept].closed = links[link].closed
             new_link[link] = kept
             kept += 1
     counters[N_LINKS] = kept

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.lists import drop_chains, kill_first
+from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
 from events.kernel import Int, compiled, inlined
@@ -37,29 +37,38 @@ def length_of(links: Records, link: Int) -> Int:
 
 @compiled
 def compare(links: Records, left: Int, right: Int) -> Int:
-    """-1, 0 or 1: which of two chains of links comes first. O(length)."""
+    """-1, 0 or 1: which of two chains of links comes first. O(length).
+
+    The one with the earlier event where they first differ, else the longer one, else the one that took the same event
+    for the earlier step where they first differ.
+    """
     longer = length_of(links, left)
     shorter = length_of(links, right)
-    result = np.sign(shorter - longer)  # of two that agree as far as the shorter goes, the longer is first
+    by_length = np.sign(shorter - longer)
     while longer > shorter:
         left = links[left].prev
         longer -= 1
     while shorter > longer:
         right = links[right].prev
         shorter -= 1
+    by_event = 0
+    by_step = 0
     while left != right:
         if links[left].event != links[right].event:
-            result = 1 if links[left].event > links[right].event else -1
+            by_event = 1 if links[left].event > links[right].event else -1
         elif links[left].step != links[right].step:
-            result = 1 if links[left].step > links[right].step else -1
+            by_step = 1 if links[left].step > links[right].step else -1
         left = links[left].prev
         right = links[right].prev
-    return result
+    if by_event != 0:
+        return by_event
+    return by_length if by_length != 0 else by_step
 
 
 @inlined
-def set_match(matches: Records, place: Int, event: Int, link: Int, kind: Int) -> None:
-    """One match: its start's event, its links, its kind."""
+def set_match(matches: Records, place: Int, at: Int, event: Int, link: Int, kind: Int) -> None:
+    """One match: when it was complete, its start's event, its links, its kind."""
+    matches[place].at = at
     matches[place].event = event
     matches[place].link = link
     matches[place].kind = kind
@@ -72,14 +81,15 @@ def sort_matches(links: Records, matches: Records, count: Int) -> None:
         event = matches[place].event
         link = matches[place].link
         kind = matches[place].kind
-        at = place
-        while at > 0:
-            before = matches[at - 1].event
-            if before < event or (before == event and compare(links, matches[at - 1].link, link) <= 0):
+        at = matches[place].at
+        to = place
+        while to > 0:
+            before = matches[to - 1].event
+            if before < event or (before == event and compare(links, matches[to - 1].link, link) <= 0):
                 break
-            set_match(matches, at, before, matches[at - 1].link, matches[at - 1].kind)
-            at -= 1
-        set_match(matches, at, event, link, kind)
+            set_match(matches, to, matches[to - 1].at, before, matches[to - 1].link, matches[to - 1].kind)
+            to -= 1
+        set_match(matches, to, at, event, link, kind)
 
 
 @compiled
@@ -92,7 +102,8 @@ def distinct_matches(links: Records, matches: Records, count: Int) -> Int:
             and compare(links, matches[place].link, matches[kept - 1].link) == 0
         )
         if not same:
-            set_match(matches, kept, matches[place].event, matches[place].link, matches[place].kind)
+            one = matches[place]
+            set_match(matches, kept, one.at, one.event, one.link, one.kind)
             kept += 1
     return kept
 
@@ -115,10 +126,13 @@ def bound_of(links: Records, skip: Int, skip_step: Int, event: Int, link: Int) -
 
 
 @inlined
-def write(out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, kind: Int, link: Int, event: Int) -> None:
+def write(
+    out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, at: Int, kind: Int, link: Int, event: Int
+) -> None:
     """One row of output. The caller has made sure that there is one."""
     place = counters[N_OUT]
     counters[N_OUT] += 1
+    out[place].at = at
     out[place].sequence = sequence
     out[place].plan = plan
     out[place].slot = slot
@@ -128,8 +142,10 @@ def write(out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, kind
 
 
 @compiled
-def hold(held: Records, cells: Records, counters: I64, cell: Int, event: Int, link: Int, kind: Int) -> None:
-    """Put a match behind those that began before it or with it."""
+def hold(
+    links: Records, held: Records, cells: Records, counters: I64, cell: Int, at: Int, event: Int, link: Int, kind: Int
+) -> None:
+    """Put a match among those of its cell, in the order of `sort_matches`. O(matches held)."""
     place = np.uint32(counters[FREE_HELD])
     if place != NIL:
         counters[FREE_HELD] = held[place].next
@@ -137,10 +153,12 @@ def hold(held: Records, cells: Records, counters: I64, cell: Int, event: Int, li
         place = np.uint32(counters[N_HELD])
         counters[N_HELD] += 1
     counters[LIVE_HELD] += 1
-    set_match(held, place, event, link, kind)
+    set_match(held, place, at, event, link, kind)
     before = NIL
     after = cells[cell].held
-    while after != NIL and held[after].event <= event:
+    while after != NIL and (
+        held[after].event < event or (held[after].event == event and compare(links, held[after].link, link) <= 0)
+    ):
         before = after
         after = held[after].next
     held[place].next = after
@@ -179,11 +197,13 @@ def emit(
             count = distinct_matches(links, matches, count)
     if skip == SKIP_NONE:
         for place in range(count):
-            write(out, counters, plan, slot, sequence, matches[place].kind, matches[place].link, matches[place].event)
+            one = matches[place]
+            write(out, counters, plan, slot, sequence, one.at, one.kind, one.link, one.event)
         counters[MATCHED] += count
         return
     for place in range(count):
-        hold(held, cells, counters, cell, matches[place].event, matches[place].link, matches[place].kind)
+        one = matches[place]
+        hold(links, held, cells, counters, cell, one.at, one.event, one.link, one.kind)
     while cells[cell].held != NIL:
         first = cells[cell].held
         event = held[first].event
@@ -191,12 +211,12 @@ def emit(
         oldest = cells[cell].first
         if plans[plan].ordered != 0 and oldest != NIL and partials[oldest].event < event:
             break
-        write(out, counters, plan, slot, sequence, held[first].kind, link, event)
+        write(out, counters, plan, slot, sequence, held[first].at, held[first].kind, link, event)
         counters[MATCHED] += 1
         release(held, cells, counters, cell)
         bound = bound_of(links, skip, plans[plan].skip_step, event, link)
         while cells[cell].first != NIL and partials[cells[cell].first].event < bound:
-            kill_first(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell)
+            kill_partial(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell, cells[cell].first)
             counters[DIED] += 1
         while cells[cell].held != NIL and held[cells[cell].held].event < bound:
             release(held, cells, counters, cell)

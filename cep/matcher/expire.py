@@ -1,19 +1,19 @@
-"""The end of windows: what began `within` ago or earlier is over.
+"""The end of windows and gaps: what began `within` ago, or took its last event a gap ago, is over.
 
-Windows of one length share a ring: the starts they began with, in order of time, each with its cell. So expiry pops a
-prefix: O(1) per start, never a sweep. An entry whose start is gone is stale; it falls out when its time comes, or when
-the ring is compacted.
+Windows of one length share a ring, and so do gaps of one length: the instants from which they run, in order of time,
+each with its cell. So expiry pops a prefix: O(1) per start (or event taken, for gaps), never a sweep over all cells. An
+entry whose partial is gone is stale; it falls out when its time comes, or when the ring is compacted.
 
-    queue   [.. | 10:02 cell 7 | 10:02 cell 9 | 10:05 cell 7 ..]   one ring per length of window, in one array
-    rings   [ring] -> length of window, due (instant at which the first one ends), offset, capacity, head, length
+    queue   [.. | 10:02 cell 7 | 10:02 cell 9 | 10:05 cell 7 ..]   one ring per length, in one array
+    rings   [ring] -> length, due (instant at which the first one ends), offset, capacity, head, entries
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.emit import emit, set_match
-from cep.matcher.lists import drop_chains, kill_first
+from cep.matcher.emit import emit, set_match, write
+from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
 from events.kernel import Int, compiled, inlined
@@ -23,13 +23,18 @@ NEVER = 9_223_372_036_854_775_807
 
 @inlined
 def push(queue: Records, rings: Records, ring: Int, at: Int, cell: Int) -> None:
-    """Append a start to its ring. The caller has made sure of room."""
-    length = rings[ring].length
-    place = rings[ring].offset + ((rings[ring].head + length) & (rings[ring].capacity - 1))
-    queue[place].at = at
-    queue[place].cell = cell
-    rings[ring].length = length + 1
-    if length == 0:
+    """Enter an instant, nearly always the last one so far, into its ring. The caller has made sure of room."""
+    mask = rings[ring].capacity - 1
+    first = rings[ring].offset
+    nth = rings[ring].head + rings[ring].length
+    while nth > rings[ring].head and queue[first + ((nth - 1) & mask)].at > at:
+        queue[first + (nth & mask)].at = queue[first + ((nth - 1) & mask)].at
+        queue[first + (nth & mask)].cell = queue[first + ((nth - 1) & mask)].cell
+        nth -= 1
+    queue[first + (nth & mask)].at = at
+    queue[first + (nth & mask)].cell = cell
+    rings[ring].length += 1
+    if nth == rings[ring].head:
         rings[ring].due = at + rings[ring].within
 
 
@@ -51,28 +56,72 @@ def compact(queue: Records, rings: Records, cells: Records, partials: Records, r
 
 
 @compiled
+def full_ring(
+    queue: Records, rings: Records, cells: Records, partials: Records, window: Int, gaps: Int, most: Int
+) -> Int:
+    """A ring that a plan may need and that has no room for `most` entries, -1 for none.
+
+    window: the ring of the plan's window, NIL for none; gaps: 1 if it uses rings of gaps
+    """
+    for ring in range(rings.shape[0]):
+        if (ring == window or (gaps != 0 and rings[ring].gap != 0)) and (
+            rings[ring].length + most > rings[ring].capacity
+        ):
+            compact(queue, rings, cells, partials, ring)
+            if 4 * (rings[ring].length + most) > rings[ring].capacity:
+                return ring
+    return -1
+
+
+@inlined
+def end_of(
+    plans: Records, states: Records, partials: Records, links: Records, events: Records, plan: Int, partial: Int
+) -> Int:
+    """The instant at which a partial is over, NEVER if time does not end it."""
+    end = np.int64(NEVER)
+    if plans[plan].within != 0:
+        end = partials[partial].at + plans[plan].within
+    gap = states[plans[plan].states + partials[partial].state].gap
+    if gap != 0:
+        end = min(end, events[links[partials[partial].link].event].now + gap)
+    return end
+
+
+@compiled
 def expire(
     plans: Records, states: Records, cells: Records, chains: Records, partials: Records, links: Records,
-    held: Records, queue: Records, rings: Records, matches: Records, out: Records, counters: I64, ring: Int, now: Int,
+    events: Records, held: Records, queue: Records, rings: Records, matches: Records, out: Records, counters: I64,
+    now: Int,
 ) -> Int:  # fmt: skip
-    """End every window of a ring that is over at `now`, instant by instant. Answers DONE or what needs room.
+    """End what is over at `now`, instant by instant. Answers DONE or what needs room.
 
-    A cell's starts of one instant end together: pending partials become matches, the others time out, then the
-    after-match strategy runs and held matches are released. Stops before a start for which there is no room.
+    A cell's partials of one instant end together: pending ones become matches, the others time out, then the
+    after-match strategy runs and held matches are released. Stops before a cell for which there is no room.
+    O(rings) per instant; with gaps O(partials of the cell).
 
-    With `jumps` all of a cell's windows that are over end together, as in Flink when a watermark jumps past them. What
+    With `jumps` all of a cell's partials that are over end together, as in Flink when a watermark jumps past them. What
     times out then depends on the watermark; without it, on the events alone.
     """
-    within = rings[ring].within
-    while rings[ring].length > 0:
-        entry = rings[ring].offset + rings[ring].head
-        rings[ring].due = queue[entry].at + within
-        if rings[ring].due > now:
+    while True:
+        ring = 0
+        for other in range(rings.shape[0]):
+            if rings[other].due < rings[ring].due:
+                ring = other
+        if rings.shape[0] == 0 or rings[ring].due > now or rings[ring].due == NEVER:
             return DONE
+        if rings[ring].length == 0:
+            rings[ring].due = NEVER
+            continue
+        entry = rings[ring].offset + rings[ring].head
+        instant = queue[entry].at + rings[ring].within
+        if instant > rings[ring].due:  # what was due is gone
+            rings[ring].due = instant
+            continue
         cell = queue[entry].cell
-        first = cells[cell].first
         plan = cells[cell].plan
-        if first != NIL and plans[plan].ring == ring and partials[first].at <= queue[entry].at:
+        first = cells[cell].first
+        gaps = plans[plan].gaps
+        if first != NIL and (plans[plan].ring == ring or (gaps != 0 and rings[ring].gap != 0)):
             room = cells[cell].count + counters[LIVE_HELD]
             counters[NEED] = room
             if counters[N_OUT] + room > out.shape[0]:
@@ -81,30 +130,33 @@ def expire(
                 return NEED_HELD
             if room > matches.shape[0]:
                 return NEED_SCRATCH
-            last = queue[entry].at if plans[plan].jumps == 0 else now - within
+            last = instant if plans[plan].jumps == 0 else now
             count = 0
-            while first != NIL and partials[first].at <= last:
-                if states[plans[plan].states + partials[first].state].pending != 0:
-                    set_match(matches, count, partials[first].event, partials[first].link, KIND_ABSENCE)
-                    count += 1
-                else:
-                    counters[TIMED_OUT] += 1
-                    if plans[plan].timeouts != 0:
-                        place = counters[N_OUT]
-                        counters[N_OUT] += 1
-                        out[place].sequence = -1
-                        out[place].plan = plan
-                        out[place].slot = cells[cell].slot
-                        out[place].kind = KIND_TIMEOUT
-                        out[place].link = partials[first].link
-                        out[place].event = partials[first].event
-                kill_first(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell)
-                first = cells[cell].first
+            partial = first
+            while partial != NIL:
+                after = partials[partial].next
+                end = end_of(plans, states, partials, links, events, plan, partial)
+                if end <= last and end != NEVER:
+                    link = partials[partial].link
+                    if states[plans[plan].states + partials[partial].state].pending != 0:
+                        if plans[plan].distinct == 0 or links[link].closed == 0:
+                            set_match(matches, count, end, partials[partial].event, link, KIND_ABSENCE)
+                            count += 1
+                        links[link].closed = plans[plan].distinct
+                    else:
+                        counters[TIMED_OUT] += 1
+                        if plans[plan].timeouts != 0:
+                            write(
+                                out, counters, plan, cells[cell].slot, np.int64(-1), end, KIND_TIMEOUT, link,
+                                partials[partial].event,
+                            )  # fmt: skip
+                    kill_partial(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell, partial)
+                elif gaps == 0:
+                    break  # the others began later
+                partial = after
             if count > 0 or cells[cell].held != NIL:
                 emit(plans, cells, chains, partials, links, held, matches, out, counters, cell, count, np.int64(-1))
             if cells[cell].chain != NIL:
                 drop_chains(cells, chains, counters, cell)
         rings[ring].head = (rings[ring].head + 1) & (rings[ring].capacity - 1)
         rings[ring].length -= 1
-    rings[ring].due = NEVER
-    return DONE

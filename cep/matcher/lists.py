@@ -185,9 +185,10 @@ def settle(chains: Records, partials: Records, cells: Records, moved: Int, cell:
 
 
 @compiled
-def kill_first(cells: Records, chains: Records, partials: Records, counters: I64, blocks: Int, cell: Int) -> None:
-    """End the oldest partial of a cell."""
-    partial = cells[cell].first
+def kill_partial(
+    cells: Records, chains: Records, partials: Records, counters: I64, blocks: Int, cell: Int, partial: Int
+) -> None:
+    """End a partial of a cell."""
     if cells[cell].chain != NIL:
         leave_chain(partials, chains, chain_of(chains, cells, counters, cell, partials[partial].state), partial)
     remove_partial(cells, partials, cell, partial)

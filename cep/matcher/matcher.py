@@ -16,7 +16,7 @@ from cep.matcher import records as c
 from cep.matcher.collect import count_links, write_links
 from cep.matcher.emit import release
 from cep.matcher.expire import expire
-from cep.matcher.lists import drop_chains, kill_first
+from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
 from cep.matcher.step import FIRED_MAX, step
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
@@ -32,7 +32,7 @@ class Matches:
     """Matches and time-outs in the order in which they came out; row i has the events [offsets[i], offsets[i + 1]).
 
     plan, kind (KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE), slot: int64[m]
-    started_at:  int64[m], instant of matching of the first event
+    complete_at: int64[m], instant at which it was a match, or timed out
     keys:        int64[m, KEY_FIELDS_MAX], the key's values as columns hold them
     offsets:     int64[m + 1]
     steps:       int32[e], number of the step among those of its plan
@@ -43,7 +43,7 @@ class Matches:
     plan: I64
     kind: I64
     slot: I64
-    started_at: I64
+    complete_at: I64
     keys: I64
     offsets: I64
     steps: I32
@@ -126,10 +126,11 @@ class Matcher:
     def discard(self, place: int) -> None:
         """Drop every partial of a plan."""
         state = self.state
-        for cell in np.flatnonzero(state.cells["plan"][: state.counters[c.N_CELLS]] == place):
+        for cell in np.flatnonzero(state.cells["plan"][: state.counters[c.N_CELLS]] == place).astype(np.uint32):
             while state.cells[cell]["first"] != c.NIL:
                 blocks = int(self.tables.plans[place]["blocks"])
-                kill_first(state.cells, state.chains, state.partials, state.counters, blocks, cell)
+                first = state.cells[cell]["first"]
+                kill_partial(state.cells, state.chains, state.partials, state.counters, blocks, cell, first)
             drop_chains(state.cells, state.chains, state.counters, cell)
             while state.cells[cell]["held"] != c.NIL:
                 release(state.held, state.cells, state.counters, cell)
@@ -137,16 +138,15 @@ class Matcher:
     def advance(self, now_us: int) -> Matches:
         """Let time pass without an event: windows that end at `now_us` or before are over."""
         self.now_us = max(self.now_us, now_us)
-        for ring in np.flatnonzero(self.state.rings["due"] <= self.now_us):
-            while True:
-                state, plans = self.state, self.tables
-                need = expire(
-                    plans.plans, plans.states, state.cells, state.chains, state.partials, state.links, state.held,
-                    state.queue, state.rings, self._matches, self._out, state.counters, ring, self.now_us,
-                )  # fmt: skip
-                if need == c.DONE:
-                    break
-                self._grow(need)
+        while True:
+            state, tables = self.state, self.tables
+            need = expire(
+                tables.plans, tables.states, state.cells, state.chains, state.partials, state.links, state.events,
+                state.held, state.queue, state.rings, self._matches, self._out, state.counters, self.now_us,
+            )  # fmt: skip
+            if need == c.DONE:
+                break
+            self._grow(need)
         return self.taken()
 
     # -- the kernels ----------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class Matcher:
             plan=out["plan"].astype(np.int64),
             kind=out["kind"].astype(np.int64),
             slot=out["slot"].astype(np.int64),
-            started_at=state.events["now"][out["event"]],
+            complete_at=out["at"].copy(),
             keys=state.slot_keys[out["slot"]],
             offsets=offsets,
             steps=steps,

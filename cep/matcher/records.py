@@ -55,6 +55,7 @@ PLAN = record(
     start_history="i8",  # bits of the start state that need their program
     always="i8",  # ANY, and the bits whose event part every event satisfies
     bound_bit="i8",  # the condition that cells have a bound for, 0 for none
+    gaps="i8",  # 1: some of its states or edges have a gap
     registers_null="i8",  # mask of the registers that are NULL before they see an event
     within="i8",  # window in microseconds, 0 for none
     start_always="u4",  # 1: every event may start
@@ -72,7 +73,7 @@ PLAN = record(
     distinct="u4",  # 1: equal matches of one event are one match
     timeouts="u4",  # 1: timed-out partials are an output
     jumps="u4",  # 1: several windows of a key may end at one stroke (see `expire`)
-    ring="u4",  # the expiry ring of its window, NIL for none
+    ring="u4",  # the ring of its window, NIL for none
 )
 
 STATE = record(
@@ -80,13 +81,17 @@ STATE = record(
     history="i8",  # bits that read earlier events
     lo="u4",  # edges: [lo, hi)
     hi="u4",
-    pending="u4",  # 1: the end of the window makes it a match
+    gap="i8",  # in microseconds: a partial ends that long after the event it took last; 0 for never
+    ring="u4",  # the ring of its gap, NIL for none
+    gapped="u4",  # 1: some of its edges have a gap
+    pending="u4",  # 1: the end of the window or gap makes it a match
     bounded="u4",  # 1: it waits for the condition of the plan's bound
 )
 
 EDGE = record(
     must="i8",
     must_not="i8",
+    gap="i8",  # only for less than that time since the event taken last; 0 for always
     action="u4",
     target="u4",  # state, NIL for a match
     step="u4",
@@ -157,13 +162,13 @@ REGISTERS_MAX = 32
 """Registers of one partial: their masks share one int64."""
 BLOCKS_MAX = (MASKS + 1 + REGISTERS_MAX + BLOCK - 1) // BLOCK
 
-LINK = record(prev="u4", event="u4", step="u4")
+LINK = record(prev="u4", event="u4", step="u4", closed="u4")  # closed 1: a match without a further event came out
 EVENT = record(sequence="i8", at="i8", now="i8")  # number in the log, own time, instant of matching
-HELD = record(next="u4", event="u4", link="u4", kind="u4")
-DUE = record(at="i8", cell="u4")  # an entry of an expiry ring
-RING = record(within="i8", due="i8", offset="i8", capacity="i8", head="i8", length="i8")
+HELD = record(at="i8", next="u4", event="u4", link="u4", kind="u4")  # instant at which it was complete, its start
+DUE = record(at="i8", cell="u4")  # an entry of a ring
+RING = record(within="i8", gap="i8", due="i8", offset="i8", capacity="i8", head="i8", length="i8")  # gap 1: of gaps
 ENTRY = record(key="i8", cell="u4")  # of the table of cells; key -1: free
-OUT = record(sequence="i8", plan="u4", slot="u4", kind="u4", link="u4", event="u4")
+OUT = record(at="i8", sequence="i8", plan="u4", slot="u4", kind="u4", link="u4", event="u4")
 KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
 
 # counters and free lists: int64[COUNTERS_ALL]

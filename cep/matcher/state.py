@@ -94,20 +94,26 @@ class State:
         return sum(array.nbytes for array in self.arrays().values())
 
     def fit_plans(self, tables: Tables) -> None:
-        """Give every plan the ring of its window, and every key space its tables."""
-        for plan, window in zip(tables.plans, tables.windows, strict=True):
-            if window == 0:
-                continue
-            found = np.flatnonzero(self.rings["within"] == window)
-            if not len(found):
-                found = np.array([len(self.rings)])
-                self.rings = longer(self.rings, 1, exactly=True)
-                self.rings[-1] = (window, np.iinfo(np.int64).max, len(self.queue), RING_ROWS, 0, 0)
-                self.queue = longer(self.queue, RING_ROWS, exactly=True)
-            plan["ring"] = found[0]
+        """Give every window and gap its ring, and every key space its tables."""
+        for plan in tables.plans:
+            plan["ring"] = self.ring_of(int(plan["within"]), 0)
+        for state in tables.states:
+            state["ring"] = self.ring_of(int(state["gap"]), 1)
         if len(self.direct) < len(tables.keyspaces) // tables.streams:
             self.direct = aligned((len(tables.keyspaces) // tables.streams, self.direct.shape[1]), np.int32)
         self.rehash(tables)
+
+    def ring_of(self, within: int, gap: int) -> int:
+        """The ring of windows (gap 0) or gaps (1) of a length, a new one if there is none; NIL for no length."""
+        if within == 0:
+            return int(c.NIL)
+        found = np.flatnonzero((self.rings["within"] == within) & (self.rings["gap"] == gap))
+        if len(found):
+            return int(found[0])
+        self.rings = longer(self.rings, 1, exactly=True)
+        self.rings[-1] = (within, gap, np.iinfo(np.int64).max, len(self.queue), RING_ROWS, 0, 0)
+        self.queue = longer(self.queue, RING_ROWS, exactly=True)
+        return len(self.rings) - 1
 
     # -- room -----------------------------------------------------------------------------------------------------
 

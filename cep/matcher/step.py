@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.emit import emit, set_match
-from cep.matcher.expire import compact, expire, push
+from cep.matcher.expire import expire, full_ring, push
 from cep.matcher.keys import K_COLUMNS, K_DIRECT, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
 from cep.matcher.lists import (
     append_partial,
@@ -83,6 +83,7 @@ def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) 
     links[link].prev = before
     links[link].event = event
     links[link].step = step
+    links[link].closed = 0
     return link
 
 
@@ -190,10 +191,11 @@ def step(
             # windows that are over ----------------------------------------------------------------------------------
             need = np.int64(DONE)
             ring = plans[plan].ring
-            if ring != NIL and rings[ring].due <= now:
+            gaps = plans[plan].gaps
+            if gaps != 0 or (ring != NIL and rings[ring].due <= now):
                 need = expire(
-                    plans, states, cells, chains, partials, links, held, queue, rings, matches, out, counters,
-                    np.int64(ring), now,
+                    plans, states, cells, chains, partials, links, events, held, queue, rings, matches, out, counters,
+                    now,
                 )  # fmt: skip
 
             # does it concern anything here? -------------------------------------------------------------------------
@@ -235,10 +237,10 @@ def step(
                 if code >= direct.shape[1]:
                     counters[NEED] = code
                     need = np.int64(NEED_CODES)
-            if need == DONE and starts and ring != NIL and rings[ring].length == rings[ring].capacity:
-                compact(queue, rings, cells, partials, np.int64(ring))
-                if 4 * rings[ring].length >= rings[ring].capacity:
-                    counters[NEED] = np.int64(ring)
+            if need == DONE and (gaps != 0 or (ring != NIL and rings[ring].length == rings[ring].capacity)):
+                full = full_ring(queue, rings, cells, partials, ring, gaps, most if gaps != 0 else np.int64(1))
+                if full >= 0:
+                    counters[NEED] = full
                     need = np.int64(NEED_RING)
             if need != DONE:
                 counters[RESUME_ROW] = row
@@ -286,7 +288,11 @@ def step(
                         partial = after
                         continue
                     history = asked & states[at].history
-                    if history != 0 or state != known_state:
+                    own = history != 0 or states[at].gapped != 0  # may its outcome differ from that of its neighbours?
+                    since = np.int64(0)
+                    if gaps != 0:
+                        since = now - events[links[partials[partial].link].event].now
+                    if own or state != known_state:
                         seen = asked
                         if history != 0:
                             seen = asked ^ history | held_bits(
@@ -298,7 +304,10 @@ def step(
                         onward = np.int64(0)
                         killed = False
                         for edge in range(states[at].lo, states[at].hi):
-                            if edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0:
+                            if (
+                                edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0
+                                and (edges[edge].gap == 0 or since < edges[edge].gap)
+                            ):  # fmt: skip
                                 fired[fires] = edge
                                 fires += 1
                                 if edges[edge].action == KILL:
@@ -315,9 +324,9 @@ def step(
                         interest |= states[at].interest
                         if states[at].bounded != 0:
                             bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
-                        partial = NIL if many and history == 0 else after  # the others of its chain stay as well
+                        partial = after if own or not many else NIL  # the others of its chain stay as well
                         continue
-                    if many and history == 0 and fires == 1 and onward == 1 and edges[fired[0]].action == TAKE:
+                    if many and not own and fires == 1 and onward == 1 and edges[fired[0]].action == TAKE:
                         # all of them take and go on together: the chain moves as it is
                         edge = fired[0]
                         event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
@@ -337,6 +346,8 @@ def step(
                             if states[first_state + target].bounded != 0:
                                 bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
                             partial = partials[partial].chain_next
+                        if states[first_state + target].ring != NIL:
+                            push(queue, rings, np.int64(states[first_state + target].ring), now, cell)
                         chains[here].state = MOVED + target
                         moved = True
                         continue
@@ -360,7 +371,13 @@ def step(
                             taken_step = edges[edge].step
                             taken = new_link(links, counters, link, event, taken_step)
                         if target == NIL:
-                            set_match(matches, count, partials[partial].event, taken if takes else link, KIND_MATCH)
+                            if not takes and plans[plan].distinct != 0:
+                                if links[link].closed != 0:
+                                    continue
+                                links[link].closed = 1
+                            set_match(
+                                matches, count, now, partials[partial].event, taken if takes else link, KIND_MATCH
+                            )
                             count += 1
                             continue
                         left -= 1
@@ -389,6 +406,9 @@ def step(
                         interest |= states[first_state + target].interest
                         if states[first_state + target].bounded != 0:
                             bound = covering(conditions, plans[plan].bound, registers, masks_of(outcome), bound)
+                        turn = states[first_state + target].ring
+                        if turn != NIL and (takes or turn != states[at].ring):
+                            push(queue, rings, np.int64(turn), now if takes else now - since, cell)
                         if many:
                             partials[outcome].chain_next = waiting
                             waiting = outcome
@@ -416,11 +436,16 @@ def step(
                 started = False
                 taken = NIL
                 taken_step = NIL
+                fires = np.int64(0)
+                killed = False
                 for edge in range(states[first_state].lo, states[first_state].hi):
-                    if (
-                        edges[edge].must & ~seen != 0 or edges[edge].must_not & seen != 0
-                        or edges[edge].action != TAKE
-                    ):  # fmt: skip
+                    if edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0:
+                        fired[fires] = edge
+                        fires += 1
+                        killed = killed or edges[edge].action == KILL
+                for nth in range(fires):
+                    edge = fired[nth]
+                    if edges[edge].action != TAKE or (killed and edges[edge].target != NIL):
                         continue
                     if edges[edge].step != taken_step:
                         event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
@@ -436,7 +461,7 @@ def step(
                         cell = insert_cell(slots, cells, index, counters, slot, plan)
                     target = edges[edge].target
                     if target == NIL:
-                        set_match(matches, count, event, taken, KIND_MATCH)
+                        set_match(matches, count, now, event, taken, KIND_MATCH)
                         count += 1
                         continue
                     if cells[cell].count >= plans[plan].cap:
@@ -446,7 +471,7 @@ def step(
                         started = True
                         counters[STARTED] += 1
                         if ring != NIL:
-                            push(queue, rings, ring, now, cell)
+                            push(queue, rings, np.int64(ring), now, cell)
                     counters[TAKEN] += 1
                     outcome = new_partial(partials, counters, blocks)
                     append_partial(cells, partials, cell, outcome)
@@ -462,6 +487,8 @@ def step(
                         update(
                             updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base
                         )  # fmt: skip
+                    if states[first_state + target].ring != NIL:
+                        push(queue, rings, np.int64(states[first_state + target].ring), now, cell)
                     cells[cell].interest |= states[first_state + target].interest
                     if states[first_state + target].bounded != 0:
                         cells[cell].bound = covering(conditions, plans[plan].bound, registers, base, cells[cell].bound)

@@ -62,8 +62,6 @@ class Tables:
     always: I32
     scan: bool
     """Can any plan have partials that every event concerns?"""
-    windows: tuple[int, ...]
-    """Each plan's window in microseconds, 0 for none."""
 
 
 class Programs:
@@ -170,7 +168,6 @@ class _Laying:
             dense=np.array(self.dense, np.int32),
             always=np.array(self.always, np.int32),
             scan=self.scan,
-            windows=tuple(plan.pattern.within_us if plan is not None else 0 for plan in plans),
         )
 
     def keyspaces(self) -> I64:
@@ -233,6 +230,10 @@ class _Laying:
                 "bound_bit": 1 << bound if bound >= 0 else 0,
                 "registers": registers,
                 "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
+                "gaps": int(
+                    any(edge.gap_us for state in plan.states for edge in state.edges)
+                    or any(state.gap_us for state in plan.states)
+                ),
                 "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "within": pattern.within_us,
                 "states": first_state,
@@ -285,6 +286,7 @@ class _Laying:
                 {
                     "must": edge.guard.must,
                     "must_not": edge.guard.must_not,
+                    "gap": edge.gap_us,
                     "action": int(edge.action),
                     "target": edge.target if edge.target >= 0 else int(c.NIL),
                     "step": edge.step if takes else int(c.NIL),
@@ -304,6 +306,8 @@ class _Laying:
                 "hi": len(self.edges),
                 "interest": interest,
                 "history": read & history,
+                "gap": state.gap_us,
+                "gapped": int(any(edge.gap_us for edge in state.edges)),
                 "pending": int(state.pending),
                 "bounded": int(bound >= 0 and (read >> bound) & 1 != 0),
             }

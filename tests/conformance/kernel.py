@@ -89,12 +89,19 @@ def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str,
     strings = StringTable()
     matcher = start_matcher(pattern, strings)
     names = step_names(matcher)
-    answers = {}
+    answers: dict[str, tuple[list[Match], list[Match]]] = {}
     for key, events in streams.items():
         matcher.state = State.empty(16)
         matcher.state.fit_plans(matcher.tables)
-        matcher.sequence = 0
-        first = read(matcher.process(batch_of([(0, event) for event in events], strings)), names, events)
-        last = read(matcher.advance(NEVER_US), names, events)
-        answers[key] = ([*first[0], *last[0]], [*first[1], *last[1]])
+        matcher.sequence, matcher.now_us = 0, -NEVER_US
+        answers[key] = ([], [])
+        for place, event in enumerate([*events, None]):
+            outcomes = []
+            if (matcher.due_us() or NEVER_US) <= (event.at_us if event else NEVER_US):
+                outcomes.append(matcher.advance(event.at_us if event else NEVER_US))
+            if event:
+                outcomes.append(matcher.process(batch_of([(0, event)], strings)))
+            for outcome in outcomes:
+                for kind, found in enumerate(read(outcome, names, events[: place + 1])):
+                    answers[key][kind].extend(found)
     return answers

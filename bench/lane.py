@@ -75,9 +75,15 @@ class LaneError(RuntimeError):
 
 def rows(events: int, *, peers: bool = False) -> list[Row]:
     """The four rows. `peers`: Flink on the same topics too, which takes minutes. Raises LaneError."""
-    kafka = Kafka(bootstrap=address())
+    found = kafka()
+    return [*drains(found, events, peers=peers), *delays(found)]
+
+
+def kafka() -> Kafka:
+    """The brokers, once the kernels are compiled and cached: no worker waits for that."""
+    found = Kafka(bootstrap=address())
     warm()
-    return [*drains(kafka, events, peers=peers), *delays(kafka)]
+    return found
 
 
 def address() -> str:

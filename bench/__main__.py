@@ -2,7 +2,7 @@
 
 columns   the five works from columns in memory, against Flink CEP
 json      the five works from JSON bytes, against Flink CEP
-kafka     a topic drained exactly-once, the delay of an alert
+kafka     a topic drained exactly-once, the delay of an alert (--delay: only that)
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def engine_rows(part: str, events: int, known: dict[str, float]) -> list[Row]:
 
 def kafka_rows(options: argparse.Namespace) -> list[Row]:
     """The drains and the delay, each shown as it comes. Raises LaneError."""
-    return [show(row(*one)) for one in lane.rows(options.events, peers=options.peers)]
+    found = lane.delays(lane.kafka()) if options.delay else lane.rows(options.events, peers=options.peers)
+    return [show(row(*one)) for one in found]
 
 
 def show(one: Row) -> Row:
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all without")
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--peers", action="store_true", help="kafka: Flink on the same topic too, which takes minutes")
+    parser.add_argument("--delay", action="store_true", help="kafka: only the delay of an alert, no drain")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
     unknown = set(parts) - set(PARTS)

@@ -42,7 +42,14 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = "earliest"
     batch_records_max: Annotated[int, _meta("records per batch; more spoil the caches, fewer cost calls", 1)] = 2048
     commit_ms: Annotated[int, _meta("longest time between commits while there is something to commit", 1)] = 100
-    commit_alert_ms: Annotated[int, _meta("shortest time between commits while an alert waits", 0)] = 5
+    commit_alert_ms: Annotated[
+        int,
+        _meta(
+            "shortest time between commits while an alert waits; one begun before the brokers have completed the last "
+            "waits for 20 ms in Kafka's client",
+            0,
+        ),
+    ] = 5
     commit_backlog_ms: Annotated[
         int, _meta("time between commits in a backlog: the lane stands still for each, and alerts are old already", 1)
     ] = 500

@@ -34,6 +34,7 @@ import numpy as np
 from events.columns import I64, U8, Layout, StringTable
 from events.scan import FIELDS_MAX, INSTANT_US_MAX, INSTANT_US_MIN, Scanner
 from events.schema import Field, Format, Stream, Validate
+from events.texts import Texts
 from events.types import Kind
 
 CHUNK = 1024
@@ -151,23 +152,24 @@ class Decoder:
         Raises LimitReached when the string table is full. Nothing is lost then: the decoder keeps nothing of `raw`, so
         recycle the table (`StringTable.keep`) and call this again with the same records.
         """
-        if len(raw) <= CHUNK:
-            return self._chunk(raw, 0)
-        return _joined([self._chunk(raw[first : first + CHUNK], first) for first in range(0, len(raw), CHUNK)])
+        texts = Texts.of(raw)
+        if len(texts) <= CHUNK:
+            return self._chunk(texts, 0)
+        return _joined([self._chunk(texts[first : first + CHUNK], first) for first in range(0, len(texts), CHUNK)])
 
-    def _chunk(self, raw: Sequence[bytes], first: int) -> Decoded:
+    def _chunk(self, raw: Texts, first: int) -> Decoded:
         """`decode` for few records, `first` being the row of the first."""
         if self._scanner is None:
-            return _moved(self._careful.decode(raw), first)
+            return _moved(self._careful.decode(raw.listed()), first)
         scanned = self._scanner.scan(raw)
         good, ids = scanned.good, scanned.ids
         if scanned.largest > self.stream.record_bytes_max:
-            good &= np.fromiter(map(len, raw), np.int64, len(raw)) <= self.stream.record_bytes_max
+            good &= raw.sizes() <= self.stream.record_bytes_max
         rows = np.arange(first, first + len(raw))
         if good.all():
             return Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
         left = np.flatnonzero(~good)
-        rest = self._careful.decode([raw[row] for row in left.tolist()])
+        rest = self._careful.decode(raw.take(left).listed())
         back = left[rest.rows]
         scanned.values[:, back], scanned.nulls[:, back], scanned.at_us[back] = rest.values, rest.nulls, rest.event_at_us
         if ids is not None:

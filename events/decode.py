@@ -1,7 +1,7 @@
 """Raw JSON records to columns, by schema; a record that isn't one of the stream costs only itself.
 
-    raw: list[bytes] ──► Decoder.decode ──► Decoded     good records: columns, event times, ids, their row in `raw`
-                                            .rejected   the others: Rejected(row, reason, path, detail)
+    raw: Texts ──► Decoder.decode ──► Decoded     good records: columns, event times, ids, their row in `raw`
+                                      .rejected   the others: Rejected(row, reason, path, detail)
 
 A decoder is built once per (stream, layout, string table) and looks only at the fields that the layout, the key, the
 event time and the event id need (at all fields with `validate: all`). A kernel takes the records that are written

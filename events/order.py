@@ -76,6 +76,7 @@ class Arrived:
     """The records of one stream in one read; those of one partition in order of offset, partitions mixed as they came.
 
     partition, offset, log_at_us: int64[n], one per record of `raw` (log_at_us: NEVER_US where the log has none)
+    raw:                          `Texts`; other sequences are copied
     decoded:                      what the stream's Decoder made of `raw`
     """
 

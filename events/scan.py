@@ -1,6 +1,6 @@
 """One pass over JSON bytes: the fields that a stream needs, as columns, for records that are written plainly.
 
-    buffer   {"card":"c1","at":17,"amount":2.50}\\0{"card":…}\\0…\\0\\0     records, a NUL behind each, 16 at the end
+    buffer   {"card":"c1","at":17,"amount":2.50}\\0{"card":…}\\0…\\0\\0     records as `Texts` has them
                         │
                         ▼
     values   int64[c, n]     nulls   uint8[c, n]     at_us   int64[n]     ids   int64[n, 2] (number; or from and to)

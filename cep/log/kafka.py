@@ -24,7 +24,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, but not by its types
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription  # type: ignore[attr-defined]  # exported, but not by its types
 
 from cep.log.kafka_reader import News, Reader
 from cep.log.kafka_records import KafkaSlice
@@ -75,14 +75,12 @@ class KafkaSource:
 
     def partitions(self) -> tuple[Partition, ...]:
         """See Source."""
-        found = []
-        for topic in self._topics:
-            with translated(f"source {topic}"):
-                metadata = self._admin.list_topics(topic, timeout=self._timeout_s).topics[topic]
-                if metadata.error is not None:
-                    raise KafkaException(metadata.error)
-            found += [Partition(topic, place) for place in metadata.partitions if place % self._lanes == self._lane]
-        return tuple(sorted(found))
+        found = [
+            Partition(topic, place.id)
+            for topic, described in self._described().items()
+            for place in described.partitions
+        ]
+        return tuple(sorted(partition for partition in found if partition.partition % self._lanes == self._lane))
 
     def begin(self) -> Positions:
         """See Source."""
@@ -94,9 +92,7 @@ class KafkaSource:
 
     def identities(self) -> Mapping[str, str]:
         """See Source: the topics' ids."""
-        with translated(f"source {', '.join(self._topics)}"):
-            asked = self._admin.describe_topics(TopicCollection(list(self._topics)), request_timeout=self._timeout_s)
-            return {topic: str(future.result().topic_id) for topic, future in asked.items()}
+        return {topic: str(described.topic_id) for topic, described in self._described().items()}
 
     def seek(self, positions: Positions) -> None:
         """See Source."""
@@ -144,6 +140,12 @@ class KafkaSource:
     @property
     def _timeout_s(self) -> float:
         return self._settings.call_timeout_ms / 1000
+
+    def _described(self) -> dict[str, TopicDescription]:
+        """Asks without making a topic that is missing, as asking for its metadata would."""
+        with translated(f"source {', '.join(self._topics)}"):
+            asked = self._admin.describe_topics(TopicCollection(list(self._topics)), request_timeout=self._timeout_s)
+            return {topic: future.result() for topic, future in asked.items()}
 
     def _asked_ends(self) -> Positions:
         try:

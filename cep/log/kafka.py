@@ -1,6 +1,6 @@
 """Kafka as what a lane reads: its source topics and the control topic. What it writes is kafka_commit.py.
 
-    source topics ──▶ KafkaSource      partitions p with p mod L = lane; poll, then drain
+    source topics ──▶ KafkaSource      partitions p with p mod L = lane; poll, then drain (kafka_reader.py)
     control topic ◀──▶ KafkaControl    one partition, read by every lane
 
 Offsets of a lane live in its journal, not in a consumer group. Kafka numbers transaction markers too, so offsets have

@@ -1,7 +1,7 @@
 """A consumer over librdkafka's C interface, that of the very library which confluent-kafka carries.
 
-confluent-kafka makes a `Message` of each record and frees it again: two fifths of a lane's time (docs/decisions/0009).
-Here a kernel reads the client's messages and gives them back; all else is called as confluent-kafka calls it.
+confluent-kafka makes an object of each record and frees it again, which was two fifths of a lane's time (decision 9).
+Here kernels read the client's messages and give them back; all else is called as confluent-kafka calls it.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ class Reader:
         """The end of a partition as the client has last heard of it; below 0 if it hasn't."""
         low, high = c_int64(-1), c_int64(-1)
         topic, number = partition
-        self._library.rd_kafka_get_watermark_offsets(
-            self._open_client, topic.encode(), number, byref(low), byref(high)
-        )  # fmt: skip
+        ask = self._library.rd_kafka_get_watermark_offsets
+        ask(self._open_client, topic.encode(), number, byref(low), byref(high))
         return high.value
 
     def fetch(self, records_max: int, wait_s: float) -> tuple[dict[Partition, KafkaSlice], list[News]]:

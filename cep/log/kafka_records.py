@@ -212,15 +212,13 @@ class KafkaSlice:
 
     def part(self, rows: slice) -> KafkaSlice:
         """Some of its records."""
-        return KafkaSlice(
-            self.partition, self.texts[rows], self.keys[rows], self.columns[:, rows], self.flags[rows]
-        )  # fmt: skip
+        texts, keys = self.texts[rows], self.keys[rows]
+        return KafkaSlice(self.partition, texts, keys, self.columns[:, rows], self.flags[rows])
 
     def alone(self) -> KafkaSlice:
         """The same in arrays of its own: for keeping it when the others are gone."""
-        return KafkaSlice(
-            self.partition, self.texts.alone(), self.keys.alone(), self.columns.copy(), self.flags.copy()
-        )  # fmt: skip
+        texts, keys = self.texts.alone(), self.keys.alone()
+        return KafkaSlice(self.partition, texts, keys, self.columns.copy(), self.flags.copy())
 
     @staticmethod
     def joined(parts: Sequence[KafkaSlice]) -> KafkaSlice:

@@ -113,12 +113,15 @@ class RawRecords:
     def event_id(self, row: int) -> str:
         """The producer's unique id where the schema names one, else topic/partition/offset."""
         given = self.ids[row] if self.ids is not None else None
-        return given if given is not None else "/".join(map(str, self.position(row)))
+        if given is not None:
+            return given
+        topic, partition, offset = self.position(row)
+        return f"{topic}/{partition}/{offset}"
 
     def position(self, row: int) -> tuple[str, int, int]:
         """(topic, partition, offset)."""
-        topic, partition = self.sources[int(self.source[row])]
-        return topic, partition, int(self.offset[row])
+        topic, partition = self.sources[self.source.item(row)]
+        return topic, partition, self.offset.item(row)
 
     def payload(self, row: int) -> bytes:
         """The record's own JSON text."""

@@ -74,7 +74,7 @@ class Texts(Sequence[bytes]):
     def __getitem__(self, place: int | slice) -> bytes | Texts:
         if isinstance(place, slice):
             return Texts(self.array, self.begins[place], self.ends[place])
-        return self.array[self.begins[place] : self.ends[place]].tobytes()
+        return self.array[self.begins.item(place) : self.ends.item(place)].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.listed())

@@ -77,6 +77,13 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterato
 def _make_topic(address: str, name: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": address})  # it must outlive its answers
     admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
+    _await(lambda: name in admin.list_topics(timeout=5).topics)  # whom one asks may not have heard of it yet
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def _produce(address: str, topic: str, partition: int, values: Sequence[bytes]) -> None:
@@ -368,9 +375,7 @@ def test_a_topic_made_anew_has_another_identity(kafka: str, unique: str) -> None
     before = source.identities()
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.delete_topics([unique])[unique].result()
-    until = time.monotonic() + 20
-    while unique in admin.list_topics(timeout=5).topics and time.monotonic() < until:
-        time.sleep(0.02)
+    _await(lambda: unique not in admin.list_topics(timeout=5).topics)
     _make_topic(kafka, unique, 1)
     assert source.identities() != before
     source.close()

@@ -16,6 +16,7 @@ from cep.pipeline import layout_of
 from events.columns import Batch, Layout, StringTable
 from events.decode import Decoder
 from events.order import FOREVER_US, NEVER_US, Arrived, Orderer, Source
+from events.texts import Texts
 
 ROWS = 65_536
 """Events of one batch from columns."""
@@ -81,7 +82,7 @@ def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
         orderer = Orderer((source,), (Source("transactions", 0),), layout)
         matches = 0
         for first in range(0, len(taken), RECORDS):
-            raw = taken[first : first + RECORDS]
+            raw = Texts.of(taken[first : first + RECORDS])
             count = len(raw)
             none = np.full(count, NEVER_US, np.int64)
             offsets = np.arange(first, first + count, dtype=np.int64)

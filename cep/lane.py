@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ from events.decode import Decoder
 from events.errors import IntegrityViolation, ServiceUnavailable
 from events.order import NEVER_US, Arrived, Ordered, Orderer, Refused, Tick
 from events.schema import Stream
+from events.texts import Texts
 
 
 class Clock(Protocol):
@@ -545,16 +546,15 @@ class Flow(Generic[S]):
         return {topic: Decoder(stream, layout, strings) for topic, stream in self._streams.items()}
 
     def _arrived(self, topic: str, parts: Sequence[Slice]) -> Arrived:
-        raw = list(chain.from_iterable(part.values for part in parts))
-        whole = cast(list[bytes], raw if all(raw) else [value or b"" for value in raw])  # no value: not JSON either
+        raw = Texts.joined([part.texts for part in parts])
         numbers = np.array([part.partition.partition for part in parts], dtype=np.int64)
         return Arrived(
             stream=self._streams[topic].name,
             partition=np.repeat(numbers, [len(part) for part in parts]),
             offset=np.concatenate([part.offsets() for part in parts]),
             log_at_us=np.concatenate([part.timestamps_us() for part in parts]),
-            raw=whole,
-            decoded=self._decoders[topic].decode(whole),
+            raw=raw,
+            decoded=self._decoders[topic].decode(raw),
         )
 
     def _decide(self, ordered: Ordered) -> Decided:

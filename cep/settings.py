@@ -40,7 +40,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     start: Annotated[
         Literal["earliest", "latest"], _meta("where a lane without a journal begins to read its source")
     ] = "earliest"
-    batch_records_max: Annotated[int, _meta("records per batch; more spoil the caches, fewer cost calls", 1)] = 2048
+    batch_records_max: Annotated[int, _meta("records per batch; more spoil the caches, fewer cost calls", 1)] = 4096
     commit_ms: Annotated[int, _meta("longest time between commits while there is something to commit", 1)] = 100
     commit_alert_ms: Annotated[
         int,

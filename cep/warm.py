@@ -102,8 +102,16 @@ fields:
 
 def run_all() -> None:
     """Run every kernel at least once, in this process."""
+    take_messages()
     read_records()
     match_patterns()
+
+
+def take_messages() -> None:
+    """Kafka's messages to arrays."""
+    from cep.log import kafka_records
+
+    kafka_records.warm()
 
 
 def read_records() -> None:

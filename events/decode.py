@@ -1,7 +1,7 @@
 """Raw JSON records to columns, by schema; a record that isn't one of the stream costs only itself.
 
-    raw: list[bytes] ──► Decoder.decode ──► Decoded     good records: columns, event times, ids, their row in `raw`
-                                            .rejected   the others: Rejected(row, reason, path, detail)
+    raw: Texts ──► Decoder.decode ──► Decoded     good records: columns, event times, ids, their row in `raw`
+                                      .rejected   the others: Rejected(row, reason, path, detail)
 
 A decoder is built once per (stream, layout, string table) and looks only at the fields that the layout, the key, the
 event time and the event id need (at all fields with `validate: all`). A kernel takes the records that are written
@@ -34,6 +34,7 @@ import numpy as np
 from events.columns import I64, U8, Layout, StringTable
 from events.scan import FIELDS_MAX, INSTANT_US_MAX, INSTANT_US_MIN, Scanner
 from events.schema import Field, Format, Stream, Validate
+from events.texts import Texts
 from events.types import Kind
 
 CHUNK = 1024
@@ -112,12 +113,15 @@ class RawRecords:
     def event_id(self, row: int) -> str:
         """The producer's unique id where the schema names one, else topic/partition/offset."""
         given = self.ids[row] if self.ids is not None else None
-        return given if given is not None else "/".join(map(str, self.position(row)))
+        if given is not None:
+            return given
+        topic, partition, offset = self.position(row)
+        return f"{topic}/{partition}/{offset}"
 
     def position(self, row: int) -> tuple[str, int, int]:
         """(topic, partition, offset)."""
-        topic, partition = self.sources[int(self.source[row])]
-        return topic, partition, int(self.offset[row])
+        topic, partition = self.sources[self.source.item(row)]
+        return topic, partition, self.offset.item(row)
 
     def payload(self, row: int) -> bytes:
         """The record's own JSON text."""
@@ -151,23 +155,24 @@ class Decoder:
         Raises LimitReached when the string table is full. Nothing is lost then: the decoder keeps nothing of `raw`, so
         recycle the table (`StringTable.keep`) and call this again with the same records.
         """
-        if len(raw) <= CHUNK:
-            return self._chunk(raw, 0)
-        return _joined([self._chunk(raw[first : first + CHUNK], first) for first in range(0, len(raw), CHUNK)])
+        texts = Texts.of(raw)
+        if len(texts) <= CHUNK:
+            return self._chunk(texts, 0)
+        return _joined([self._chunk(texts[first : first + CHUNK], first) for first in range(0, len(texts), CHUNK)])
 
-    def _chunk(self, raw: Sequence[bytes], first: int) -> Decoded:
+    def _chunk(self, raw: Texts, first: int) -> Decoded:
         """`decode` for few records, `first` being the row of the first."""
         if self._scanner is None:
-            return _moved(self._careful.decode(raw), first)
+            return _moved(self._careful.decode(raw.listed()), first)
         scanned = self._scanner.scan(raw)
         good, ids = scanned.good, scanned.ids
         if scanned.largest > self.stream.record_bytes_max:
-            good &= np.fromiter(map(len, raw), np.int64, len(raw)) <= self.stream.record_bytes_max
+            good &= raw.sizes() <= self.stream.record_bytes_max
         rows = np.arange(first, first + len(raw))
         if good.all():
             return Decoded(rows, scanned.values, scanned.nulls, scanned.at_us, ids, [])
         left = np.flatnonzero(~good)
-        rest = self._careful.decode([raw[row] for row in left.tolist()])
+        rest = self._careful.decode(raw.take(left).listed())
         back = left[rest.rows]
         scanned.values[:, back], scanned.nulls[:, back], scanned.at_us[back] = rest.values, rest.nulls, rest.event_at_us
         if ids is not None:

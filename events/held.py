@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from events.columns import I64, U8
+from events.texts import NO_TEXTS, Texts
 
 SOURCE, OFFSET, LOG_AT, AT, EVENT_AT, MARKED = range(6)
 HEADS = 6
@@ -24,7 +25,7 @@ class Rows:
 
     numbers: I64
     nulls: U8
-    raw: Sequence[bytes]
+    raw: Texts
     ids: Sequence[str | None] | None
 
     def __len__(self) -> int:
@@ -37,14 +38,8 @@ class Rows:
             part = slice(int(places[0]), int(places[-1]) + 1)
             some = self.ids[part] if self.ids is not None else None
             return Rows(self.numbers[:, part], self.nulls[:, part], self.raw[part], some)
-        listed = places.tolist()
-        ids = [self.ids[place] for place in listed] if self.ids is not None else None
-        return Rows(
-            self.numbers.take(places, axis=1),
-            self.nulls.take(places, axis=1),
-            [self.raw[place] for place in listed],
-            ids,
-        )
+        ids = [self.ids[place] for place in places.tolist()] if self.ids is not None else None
+        return Rows(self.numbers.take(places, axis=1), self.nulls.take(places, axis=1), self.raw.take(places), ids)
 
     def sorted_by(self, key: I64) -> Rows:
         """By (key, source); rows of one source and key stay as they are."""
@@ -60,7 +55,7 @@ class Rows:
 
 def no_rows(columns: int) -> Rows:
     """None at all, with `columns` columns."""
-    return Rows(np.empty((HEADS + columns, 0), np.int64), np.empty((columns, 0), np.uint8), [], None)
+    return Rows(np.empty((HEADS + columns, 0), np.int64), np.empty((columns, 0), np.uint8), NO_TEXTS, None)
 
 
 def joined(parts: Sequence[Rows], columns: int) -> Rows:
@@ -74,7 +69,7 @@ def joined(parts: Sequence[Rows], columns: int) -> Rows:
     return Rows(
         np.concatenate([part.numbers for part in some], axis=1),
         np.concatenate([part.nulls for part in some], axis=1),
-        [raw for part in some for raw in part.raw],
+        Texts.joined([part.raw for part in some]),
         ids,
     )
 
@@ -172,7 +167,8 @@ class Held:
 
     def _rows(self, slot: I64) -> Rows:
         ids = self._ids[slot].tolist() if self._has_ids else None
-        return Rows(self._numbers.take(slot, axis=1), self._nulls.take(slot, axis=1), self._raw[slot].tolist(), ids)
+        raw = Texts.of(self._raw[slot].tolist())
+        return Rows(self._numbers.take(slot, axis=1), self._nulls.take(slot, axis=1), raw, ids)
 
     def _grow(self, n: int) -> None:
         size = len(self._raw)

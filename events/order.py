@@ -49,6 +49,7 @@ from events.errors import IntegrityViolation, InvalidDocument, Problem
 from events.held import AT, EVENT_AT, HEADS, LOG_AT, MARKED, OFFSET, SOURCE, Held, Rows, joined, no_rows
 from events.schema import Late, Order, Stream
 from events.seen import Seen
+from events.texts import Texts
 from events.types import Kind
 
 NEVER_US = -(2**62)
@@ -75,6 +76,7 @@ class Arrived:
     """The records of one stream in one read; those of one partition in order of offset, partitions mixed as they came.
 
     partition, offset, log_at_us: int64[n], one per record of `raw` (log_at_us: NEVER_US where the log has none)
+    raw:                          `Texts`; other sequences are copied
     decoded:                      what the stream's Decoder made of `raw`
     """
 
@@ -294,7 +296,7 @@ class Orderer:
             "held_numbers": rows.numbers,
             "held_nulls": rows.nulls,
             "held_raw": b"".join(rows.raw),
-            "held_raw_sizes": np.array([len(raw) for raw in rows.raw], np.int64),
+            "held_raw_sizes": rows.raw.sizes(),
         }
         state |= _packed("held_ids", rows.ids)
         for name in _Partitions.STATE:
@@ -361,7 +363,8 @@ class Orderer:
         numbers[SOURCE] = new_place[numbers[SOURCE]]
         blob = state["held_raw"]
         assert isinstance(blob, bytes)
-        return Rows(numbers, nulls, _cut(blob, _ints(state["held_raw_sizes"])), _unpacked("held_ids", state))
+        raw = Texts.of(_cut(blob, _ints(state["held_raw_sizes"])))
+        return Rows(numbers, nulls, raw, _unpacked("held_ids", state))
 
     # --- one read ---
 
@@ -543,7 +546,7 @@ class _Out:
 
 def _rows(source: I64, part: Arrived) -> Rows:
     """The good records of `part`."""
-    decoded, raw = part.decoded, part.raw
+    decoded, raw = part.decoded, Texts.of(part.raw)
     n = len(decoded.rows)
     numbers = np.empty((HEADS + len(decoded.values), n), np.int64)
     if n == len(raw):
@@ -551,7 +554,7 @@ def _rows(source: I64, part: Arrived) -> Rows:
     else:
         rows = decoded.rows
         numbers[SOURCE], numbers[OFFSET], numbers[LOG_AT] = source[rows], part.offset[rows], part.log_at_us[rows]
-        raw = [raw[row] for row in rows.tolist()]
+        raw = raw.take(rows)
     numbers[AT] = numbers[EVENT_AT] = decoded.event_at_us
     numbers[MARKED] = 0
     numbers[HEADS:] = decoded.values

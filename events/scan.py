@@ -1,6 +1,6 @@
 """One pass over JSON bytes: the fields that a stream needs, as columns, for records that are written plainly.
 
-    buffer   {"card":"c1","at":17,"amount":2.50}\\0{"card":…}\\0…\\0\\0     records, a NUL behind each, 16 at the end
+    buffer   {"card":"c1","at":17,"amount":2.50}\\0{"card":…}\\0…\\0\\0     records as `Texts` has them
                         │
                         ▼
     values   int64[c, n]     nulls   uint8[c, n]     at_us   int64[n]     ids   int64[n, 2] (number; or from and to)
@@ -28,6 +28,7 @@ from numba.extending import intrinsic as _intrinsic
 from events.columns import I64, U8, StringTable
 from events.kernel import compiled, inlined
 from events.schema import Field, Format
+from events.texts import Texts
 from events.types import Kind, Type
 
 U64 = npt.NDArray[np.uint64]
@@ -50,7 +51,7 @@ LOW, HIGH: bounds of the number before that.   ROW: of `values`, -1 for none.   
 INTEGER, DECIMAL, FLOAT, BOOL, TEXT, ZONED, LOCAL, SKIP = range(8)
 IS_TIME, IS_ID = 1, 2
 
-MISSED, LARGEST, END = range(3)
+MISSED, LARGEST = range(2)
 
 QUOTE, COMMA, COLON, MINUS, PLUS, POINT, BACKSLASH = (ord(sign) for sign in '",:-+.\\')
 OBJECT, OBJECT_END, ARRAY, ARRAY_END = (ord(sign) for sign in "{}[]")
@@ -145,20 +146,6 @@ def space_end(buffer: U8, i: int) -> int:
         i += 1
         b = byte(buffer, i)
     return i
-
-
-@compiled
-def nul_from(buffer: U8, i: int) -> Any:
-    """The first NUL from `i` on."""
-    while True:
-        x = word(buffer, i)
-        found = (x - LOW_BITS) & ~x & HIGH_BITS
-        if found != NONE:
-            return i + (lowest_bit(found) >> 3)
-        i += 8
-
-
-# --- what nobody needs: skipped, but it must be JSON. All answer the place behind it, or -1 if unsure ---
 
 
 @compiled
@@ -656,26 +643,37 @@ def record(
 
 
 @compiled
+def is_ascii(buffer: U8, first: int, last: int) -> Any:
+    """Has no byte from `first` to `last` its highest bit?"""
+    bits, words = NONE, (last - first) >> 3
+    for number in range(words):
+        bits |= word(buffer, first + 8 * number)
+    for at in range(first + 8 * words, last):
+        bits |= np.uint64(byte(buffer, at))
+    return bits & HIGH_BITS == NONE
+
+
+@compiled
 def records(
-    buffer: U8, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64, ids: I64, misses: I64,
-    table: U64, good: U8, counts: I64,
+    buffer: U8, begins: I64, ends: I64, plan: I64, names: U64, required: np.uint64, values: I64, nulls: U8, at_us: I64,
+    ids: I64, misses: I64, table: U64, good: U8, counts: I64,
 ) -> None:  # fmt: skip
-    """All records, one for each place of `good`.
+    """All records, one for each place of `good`; those that have 0 there are not looked at.
+
+    A record with a NUL inside seems to end there, before its end: it isn't good.
 
     misses: int64[counts[MISSED], 4]: texts without a code, as (record, row of values, place in the buffer, bytes)
-    counts: int64[3], zero before: MISSED; LARGEST, the bytes of the largest record; END, the place behind the last NUL
+    counts: int64[2], zero before: MISSED; LARGEST, the bytes of the largest record
     """
-    begin = 0
     for r in range(len(good)):
         missed = counts[MISSED]
-        end = record(buffer, begin, r, plan, names, required, values, nulls, at_us, ids, misses, counts, table)
-        good[r] = end >= 0
-        if end < 0:
+        end: Any = -1
+        if good[r] != 0:
+            end = record(buffer, begins[r], r, plan, names, required, values, nulls, at_us, ids, misses, counts, table)
+        good[r] = end == ends[r]
+        if end != ends[r]:
             counts[MISSED] = missed
-            end = nul_from(buffer, begin)
-        counts[LARGEST] = max(counts[LARGEST], end - begin)
-        begin = end + 1
-    counts[END] = begin
+        counts[LARGEST] = max(counts[LARGEST], ends[r] - begins[r])
 
 
 # --- from Python ------------------------------------------------------------------------------------------------------
@@ -695,9 +693,6 @@ class Scanned:
     ids: list[str] | None
     good: npt.NDArray[np.bool_]
     largest: int
-
-
-_PADDING = b"\0" * 16
 
 
 class Scanner:
@@ -735,38 +730,37 @@ class Scanner:
 
         Raises LimitReached when the string table is full; nothing is lost then.
         """
-        n = len(raw)
-        buffer = b"\0".join((*raw, _PADDING))
-        if not buffer.isascii():
-            raw = [record if _is_utf8(record) else b"" for record in raw]
-            buffer = b"\0".join((*raw, _PADDING))
+        n, texts = len(raw), Texts.of(raw)
+        ascii_only = bool(is_ascii(texts.array, *texts.stretch()))
+        good = np.ones(n, np.bool_) if ascii_only else np.fromiter(map(_is_utf8, texts), np.bool_, n)
         values, nulls = np.empty((self._columns, n), np.int64), np.empty((self._columns, n), np.uint8)
         if len(self._foreign):
             values[self._foreign], nulls[self._foreign] = 0, 1
-        at_us, ids, good = np.empty(n, np.int64), np.zeros((n, 2), np.int64), np.empty(n, np.bool_)
-        misses, counts = np.empty((n * self._texts_each, 4), np.int64), np.zeros(3, np.int64)
+        at_us, ids = np.empty(n, np.int64), np.zeros((n, 2), np.int64)
+        misses, counts = np.empty((n * self._texts_each, 4), np.int64), np.zeros(2, np.int64)
         records(
-            np.frombuffer(buffer, np.uint8), self._plan, self._names, self._required, values, nulls, at_us, ids, misses,
-            self._known.table(), good.view(np.uint8), counts,
+            texts.array, texts.begins, texts.ends, self._plan, self._names, self._required, values, nulls, at_us, ids,
+            misses, self._known.table(), good.view(np.uint8), counts,
         )  # fmt: skip
-        missed, largest, end = counts.tolist()
-        if end != len(buffer) - len(_PADDING):  # a record has a NUL inside, so it isn't JSON: once more without it
-            return self.scan([b"" if 0 in record else record for record in raw])
+        missed, largest = counts.tolist()
         if missed:
-            self._known.find(buffer, misses[:missed], values)
-        return Scanned(values, nulls, at_us, self._ids(buffer, ids, good), good, largest)
+            self._known.find(texts.array, misses[:missed], values)
+        return Scanned(values, nulls, at_us, self._ids(texts, ids, good, ascii_only), good, largest)
 
-    def _ids(self, buffer: bytes, ids: I64, good: npt.NDArray[np.bool_]) -> list[str] | None:
+    def _ids(self, texts: Texts, ids: I64, good: npt.NDArray[np.bool_], ascii_only: bool) -> list[str] | None:
         if self._id_op is None:
             return None
-        ids[~good] = 0
-        first, last = ids[:, 0].tolist(), ids[:, 1].tolist()
         if self._id_op == INTEGER:
-            return list(map(str, first))
-        if buffer.isascii():
-            text = buffer.decode("ascii")
+            ids[~good] = 0
+            return list(map(str, ids[:, 0].tolist()))
+        start, stop = texts.stretch()
+        ids[~good] = start
+        first, last = (ids[:, 0] - start).tolist(), (ids[:, 1] - start).tolist()
+        whole = texts.array[start:stop].tobytes()
+        if ascii_only:
+            text = whole.decode("ascii")
             return [text[begin:end] for begin, end in zip(first, last, strict=True)]
-        return [buffer[begin:end].decode() for begin, end in zip(first, last, strict=True)]
+        return [whole[begin:end].decode() for begin, end in zip(first, last, strict=True)]
 
 
 def _is_utf8(record: bytes) -> bool:
@@ -823,15 +817,16 @@ class KnownTexts:
             self._forget(len(self._table))
         return self._table
 
-    def find(self, buffer: bytes, misses: I64, values: I64) -> None:
+    def find(self, buffer: U8, misses: I64, values: I64) -> None:
         """Puts the codes of these texts into the columns and remembers them; new texts get codes in order of record."""
         code = self._strings.code
-        texts = [buffer[at : at + size].decode() for at, size in misses[:, 2:].tolist()]
+        view = buffer.data
+        texts = [str(view[at : at + size], "utf-8") for at, size in misses[:, 2:].tolist()]
         codes = np.fromiter(map(code, texts), np.int64, len(texts))
         values[misses[:, 1], misses[:, 0]] = codes
         if 2 * (self._used + len(texts)) > len(self._table):
             self._make_room(len(texts))
-        self._used += learn(np.frombuffer(buffer, np.uint8), misses, codes, self._table)
+        self._used += learn(buffer, misses, codes, self._table)
 
     def _make_room(self, more: int) -> None:
         size = len(self._table)

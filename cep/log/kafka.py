@@ -1,6 +1,6 @@
 """Kafka as what a lane reads: its source topics and the control topic. What it writes is kafka_commit.py.
 
-    source topics ──▶ KafkaSource      partitions p with p mod L = lane; poll, then drain
+    source topics ──▶ KafkaSource      partitions p with p mod L = lane; poll, then drain (kafka_reader.py)
     control topic ◀──▶ KafkaControl    one partition, read by every lane
 
 Offsets of a lane live in its journal, not in a consumer group. Kafka numbers transaction markers too, so offsets have
@@ -9,11 +9,7 @@ holes. Who owns which lane is kafka_group.py; names and making of topics are kaf
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -28,20 +24,14 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, but not by its types
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription  # type: ignore[attr-defined]  # exported, but not by its types
 
+from cep.log.kafka_reader import News, Reader
+from cep.log.kafka_records import KafkaSlice
 from cep.log.kafka_topics import Topics, client_settings, translated
-from cep.log.protocol import (
-    Drained,
-    Partition,
-    Positions,
-    Record,
-    Slice,
-)
+from cep.log.protocol import Drained, Partition, Positions, Slice
 from cep.settings import Kafka
-from events.columns import I64
 from events.errors import IntegrityViolation, ServiceUnavailable
-from events.order import NEVER_US
 
 CONFIRM_SECONDS = 1.0
 """For so long the brokers' answer to where a partition ends is believed."""
@@ -65,43 +55,6 @@ ELECTING_SECONDS = 0.02
 """Between two questions while a partition has no leader."""
 
 
-class KafkaSlice:
-    """A slice over the client's own messages."""
-
-    def __init__(self, partition: Partition, messages: Sequence[Message]) -> None:
-        self.partition = partition
-        self.next_offset = offset_of(messages[-1]) + 1
-        self.values: list[bytes | None] = list(map(Message.value, messages))
-        self._messages = messages
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    @cached_property
-    def _offsets(self) -> I64:
-        first, count = offset_of(self._messages[0]), len(self._messages)
-        if self.next_offset - first == count:  # no holes
-            return np.arange(first, self.next_offset, dtype=np.int64)
-        return np.fromiter(map(offset_of, self._messages), np.int64, count)
-
-    def offsets(self) -> I64:
-        """See Slice."""
-        return self._offsets
-
-    def timestamps_us(self) -> I64:
-        """See Slice."""
-        stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
-        found = np.fromiter(stamps, np.int64, len(self._messages))
-        return np.where(found < 0, NEVER_US, found * 1000)
-
-    def record(self, row: int) -> Record:
-        """See Slice."""
-        message = self._messages[row]
-        stamp_ms = message.timestamp()[1]
-        stamp_us = NEVER_US if stamp_ms < 0 else stamp_ms * 1000
-        return Record(self.partition, offset_of(message), stamp_us, message.key(), message.value())
-
-
 class KafkaSource:
     """The lane's partitions of the source topics."""
 
@@ -111,9 +64,9 @@ class KafkaSource:
         self._settings, self._lane, self._lanes = settings, lane, lanes
         self._topics = tuple(sorted(topics))
         self._admin = AdminClient(client_settings(settings))
-        self._consumer = Consumer(reader_settings(settings, f"{app}-lane-{lane}-source"))
+        self._reader = Reader(reader_settings(settings, f"{app}-lane-{lane}-source"))
         self._next: Positions = {}  # behind the last record that was taken
-        self._pending: dict[Partition, list[Message]] = {}  # fetched in a replay, beyond what was asked for
+        self._pending: dict[Partition, list[KafkaSlice]] = {}  # fetched in a replay, beyond what was asked for
         self._paused: set[Partition] = set()
         self._held: frozenset[Partition] = frozenset()
         self._ended: dict[Partition, tuple[int, float]] = {}  # the client has reached this end, when
@@ -122,14 +75,12 @@ class KafkaSource:
 
     def partitions(self) -> tuple[Partition, ...]:
         """See Source."""
-        found = []
-        for topic in self._topics:
-            with translated(f"source {topic}"):
-                metadata = self._consumer.list_topics(topic, timeout=self._timeout_s).topics[topic]
-                if metadata.error is not None:
-                    raise KafkaException(metadata.error)
-            found += [Partition(topic, place) for place in metadata.partitions if place % self._lanes == self._lane]
-        return tuple(sorted(found))
+        found = [
+            Partition(topic, place.id)
+            for topic, described in self._described().items()
+            for place in described.partitions
+        ]
+        return tuple(sorted(partition for partition in found if partition.partition % self._lanes == self._lane))
 
     def begin(self) -> Positions:
         """See Source."""
@@ -141,9 +92,7 @@ class KafkaSource:
 
     def identities(self) -> Mapping[str, str]:
         """See Source: the topics' ids."""
-        with translated(f"source {', '.join(self._topics)}"):
-            asked = self._admin.describe_topics(TopicCollection(list(self._topics)), request_timeout=self._timeout_s)
-            return {topic: str(future.result().topic_id) for topic, future in asked.items()}
+        return {topic: str(described.topic_id) for topic, described in self._described().items()}
 
     def seek(self, positions: Positions) -> None:
         """See Source."""
@@ -151,24 +100,21 @@ class KafkaSource:
         self._pending = {partition: [] for partition in self._next}
         self._paused, self._held, self._ended, self._confirmed_s = set(), frozenset(), {}, 0.0
         with translated("source"):
-            self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in self._next.items()])
+            self._reader.assign(self._next)
 
     def hold(self, partitions: frozenset[Partition]) -> None:
         """See Source. The client forgets what it had fetched for them; records already here wait."""
         with translated("source"):
-            self._consumer.pause([TopicPartition(*partition) for partition in partitions - self._held])
-            self._consumer.resume([TopicPartition(*partition) for partition in self._held - partitions])
+            self._reader.pause(partitions - self._held)
+            self._reader.resume(self._held - partitions)
         self._held = partitions
 
     def drain(self, records_max: int, wait_s: float) -> Drained:
         """See Source."""
         self._resume_all()
-        groups = self._take_pending(records_max) or self._fetched(records_max, wait_s)
-        slices: list[Slice] = []
-        for partition, messages in sorted(groups.items()):
-            taken = KafkaSlice(partition, messages)
-            self._next[partition] = taken.next_offset
-            slices.append(taken)
+        taken = self._take_pending(records_max) or self._fetched(records_max, wait_s)
+        slices: list[Slice] = [part for _, part in sorted(taken.items())]
+        self._next.update((part.partition, part.next_offset) for part in slices)
         return Drained(slices, self._in_backlog(slices, records_max))
 
     def read_to(self, positions: Positions) -> list[Slice]:
@@ -189,11 +135,17 @@ class KafkaSource:
 
     def close(self) -> None:
         """See Source."""
-        self._consumer.close()
+        self._reader.close()
 
     @property
     def _timeout_s(self) -> float:
         return self._settings.call_timeout_ms / 1000
+
+    def _described(self) -> dict[str, TopicDescription]:
+        """Asks without making a topic that is missing, as asking for its metadata would."""
+        with translated(f"source {', '.join(self._topics)}"):
+            asked = self._admin.describe_topics(TopicCollection(list(self._topics)), request_timeout=self._timeout_s)
+            return {topic: future.result() for topic, future in asked.items()}
 
     def _asked_ends(self) -> Positions:
         try:
@@ -201,42 +153,38 @@ class KafkaSource:
         except ServiceUnavailable:
             return {}
 
-    def _fetched(self, records_max: int, wait_s: float) -> dict[Partition, list[Message]]:
-        """What has arrived, by partition. `consume` with a time would wait it out even if there is something."""
-        first = self._consumer.poll(wait_s)
-        if first is None:
-            return {}
-        messages = [first, *self._consumer.consume(records_max - 1, 0)] if records_max > 1 else [first]
-        if events := list(filter(Message.error, messages)):
-            messages = [message for message in messages if message.error() is None]
-        groups = _by_partition(messages)
-        for partition in groups:
+    def _fetched(self, records_max: int, wait_s: float) -> dict[Partition, KafkaSlice]:
+        """What has arrived, by partition."""
+        with translated("source"):
+            slices, news = self._reader.fetch(records_max, wait_s)
+        for partition in slices:
             self._ended.pop(partition, None)
-        for event in events:
-            self._note_event(event)
-        return groups
+        for one in news:
+            self._note(one)
+        return slices
 
-    def _note_event(self, event: Message) -> None:
+    def _note(self, news: News) -> None:
         """An end that was reached; other news is bad, unless the client mends it by itself."""
-        error = event.error()
-        assert error is not None
+        error = news.error
         if error.code() == KafkaError._PARTITION_EOF:
-            self._ended[Partition(*_place(event))] = offset_of(event), monotonic()
+            self._ended[Partition(news.topic, news.partition)] = news.offset, monotonic()
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise IntegrityViolation(
-                f"source {event.topic()}/{event.partition()}: {error.str()}",
+                f"source {news.topic}/{news.partition}: {error.str()}",
                 "the source was trimmed or recreated: keep it longer, or name another application id to begin anew",
             )
         elif error.fatal() or not mends(error):
-            raise ServiceUnavailable(f"source {event.topic()}: {error.str()}", "see the brokers' log")
+            raise ServiceUnavailable(f"source {news.topic}: {error.str()}", "see the brokers' log")
 
-    def _take_pending(self, records_max: int) -> dict[Partition, list[Message]]:
-        groups: dict[Partition, list[Message]] = {}
+    def _take_pending(self, records_max: int) -> dict[Partition, KafkaSlice]:
+        taken: dict[Partition, KafkaSlice] = {}
         for partition, pending in self._pending.items():
             if pending and partition not in self._held and records_max > 0:
-                groups[partition], self._pending[partition] = pending[:records_max], pending[records_max:]
-                records_max -= len(groups[partition])
-        return groups
+                whole = KafkaSlice.joined(pending)
+                taken[partition] = whole.part(slice(records_max))
+                self._pending[partition] = [whole.part(slice(records_max, None))] if len(whole) > records_max else []
+                records_max -= len(taken[partition])
+        return taken
 
     def _in_backlog(self, slices: Sequence[Slice], records_max: int) -> bool:
         """Is more waiting than one drain takes? The client's queue may be short of it for a moment."""
@@ -246,26 +194,25 @@ class KafkaSource:
         return taken * 8 >= records_max and any(self._lag(part) > records_max for part in slices)
 
     def _lag(self, part: Slice) -> int:
-        found = self._consumer.get_watermark_offsets(TopicPartition(*part.partition), cached=True)
-        return found[1] - part.next_offset  # negative where the client doesn't know yet
+        return self._reader.end_of(part.partition) - part.next_offset  # negative where the client doesn't know yet
 
     def _up_to(self, partition: Partition, stop: int) -> KafkaSlice:
         """The records below an offset that ended a batch: one stands right before it."""
         until = monotonic() + self._timeout_s
-        while not (pending := self._pending[partition]) or offset_of(pending[-1]) < stop - 1:
+        while not (pending := self._pending[partition]) or pending[-1].next_offset < stop:
             if partition in self._ended:
                 raise self._lost(partition, stop)
             if self._more_pending(partition):
                 until = monotonic() + self._timeout_s
             elif monotonic() > until:
                 raise ServiceUnavailable(f"source {partition.topic}/{partition.partition}: no records for a replay")
-        cut = bisect_left(pending, stop, key=offset_of)
-        if cut == 0 or offset_of(pending[cut - 1]) != stop - 1:
+        whole = KafkaSlice.joined(pending)
+        cut = int(np.searchsorted(whole.offsets(), stop))
+        if cut == 0 or whole.offsets()[cut - 1] != stop - 1:
             raise self._lost(partition, stop)
-        taken = KafkaSlice(partition, pending[:cut])
-        self._pending[partition] = pending[cut:]
+        self._pending[partition] = [whole.part(slice(cut, None))] if cut < len(whole) else []
         self._next[partition] = stop
-        return taken
+        return whole.part(slice(cut))
 
     def _lost(self, partition: Partition, stop: int) -> IntegrityViolation:
         return IntegrityViolation(
@@ -275,19 +222,20 @@ class KafkaSource:
 
     def _more_pending(self, wanted: Partition) -> bool:
         """Fetches on. Partitions that ran far ahead of the one that is wanted are paused."""
-        groups = self._fetched(4096, 0.1)
-        for partition, messages in groups.items():
-            self._pending[partition] += messages
-        far = {part for part, pending in self._pending.items() if len(pending) > AHEAD_MAX and part != wanted}
+        slices = self._fetched(4096, 0.1)
+        for partition, part in slices.items():
+            self._pending[partition].append(part.alone())
+        waiting = {part: sum(map(len, pending)) for part, pending in self._pending.items()}
+        far = {part for part, count in waiting.items() if count > AHEAD_MAX and part != wanted}
         with translated("source"):
-            self._consumer.pause([TopicPartition(*partition) for partition in far - self._paused])
-            self._consumer.resume([TopicPartition(*partition) for partition in self._paused - far])
+            self._reader.pause(far - self._paused)
+            self._reader.resume(self._paused - far)
         self._paused = far
-        return bool(groups)
+        return bool(slices)
 
     def _resume_all(self) -> None:
         if self._paused:
-            self._consumer.resume([TopicPartition(*partition) for partition in self._paused])
+            self._reader.resume(self._paused)
             self._paused = set()
 
 
@@ -417,23 +365,6 @@ def offset_of(message: Message) -> int:
     found = message.offset()
     assert found is not None
     return found
-
-
-def _by_partition(messages: list[Message]) -> dict[Partition, list[Message]]:
-    """Messages come in runs of one partition; `groupby` finds the runs without a step in Python for each message."""
-    groups: dict[Partition, list[Message]] = {}
-    for _, same_number in groupby(messages, Message.partition):
-        for _, same_topic in groupby(same_number, Message.topic):
-            run = list(same_topic)
-            groups.setdefault(Partition(*_place(run[0])), []).extend(run)
-    return groups
-
-
-def _place(message: Message) -> tuple[str, int]:
-    topic, partition = message.topic(), message.partition()
-    assert topic is not None
-    assert partition is not None
-    return topic, partition
 
 
 def error_of(error: KafkaException) -> KafkaError:

@@ -23,6 +23,7 @@ import numpy as np
 from events import order
 from events.columns import I64
 from events.errors import IntegrityViolation
+from events.texts import Texts
 
 FORMAT = 1
 """Of journal records; raised when a reader of before could not read them."""
@@ -55,8 +56,8 @@ class Record(NamedTuple):
 
 
 class Slice(Protocol):
-    """Records of one partition in offset order. Only `values` is at hand; the rest is taken from the log's own objects
-    when asked for, so that a lane that doesn't need it doesn't pay for it."""
+    """Records of one partition in offset order. Only `texts` is at hand; the rest is made when asked for, so that a
+    lane that doesn't need it doesn't pay for it."""
 
     @property
     def partition(self) -> Partition: ...
@@ -64,6 +65,10 @@ class Slice(Protocol):
     @property
     def next_offset(self) -> int:
         """Where reading goes on: the last record's offset + its length (Kafka, SQLite: + 1)."""
+
+    @property
+    def texts(self) -> Texts:
+        """The values; an empty one where a record has none: that isn't JSON either."""
 
     @property
     def values(self) -> Sequence[bytes | None]: ...
@@ -93,6 +98,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def texts(self) -> Texts:
+        """See Slice."""
+        return Texts.of([value or b"" for value in self.values])
 
     def offsets(self) -> I64:
         """See Slice."""

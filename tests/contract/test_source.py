@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from cep.log.files import FileSource
 from cep.log.kafka import KafkaSource
+from cep.log.kafka_reader import Reader
 from cep.log.protocol import Partition, Slice, Source
 from cep.log.sqlite import SqliteLog, SqliteSource
 from cep.settings import Kafka
@@ -76,6 +77,13 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterato
 def _make_topic(address: str, name: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": address})  # it must outlive its answers
     admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
+    _await(lambda: name in admin.list_topics(timeout=5).topics)  # whom one asks may not have heard of it yet
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def _produce(address: str, topic: str, partition: int, values: Sequence[bytes]) -> None:
@@ -234,11 +242,10 @@ def test_records_that_arrive_later_are_read(make: Callable[[Sequence[bytes]], Lo
     assert source.finite == (log.append is None)
     if log.append is not None:
         log.append(_numbers(3, 6))
-        (part,) = _drained(source, 3, records_max=3)
-        assert part.values is not None
-        assert _values([part]) == _numbers(3, 6)
-        assert part.record(0).key == b"k"
-        assert part.timestamps_us().tolist() == [7_000] * 3
+        slices = _drained(source, 3, records_max=3)
+        assert _values(slices) == _numbers(3, 6)
+        assert [part.record(row).key for part in slices for row in range(len(part))] == [b"k"] * 3
+        assert [stamp_us for part in slices for stamp_us in part.timestamps_us().tolist()] == [7_000] * 3
 
 
 # --- What only one of them has --------------------------------------------------------------------------------------
@@ -322,6 +329,45 @@ def test_only_committed_records_are_read_and_markers_leave_holes(kafka: str, uni
 
 
 @pytest.mark.kafka
+def test_records_without_value_or_key(kafka: str, unique: str) -> None:
+    """A tombstone is a record too; so is one whose value is empty, which is something else."""
+    _make_topic(kafka, unique, 1)
+    producer = Producer({"bootstrap.servers": kafka, "linger.ms": 0})
+    sent = [(None, b"1"), (b"k", None), (b"", b""), (None, None), (b"k", b'{"a":"\0"}'), (b"\0", b"\xff")]
+    for key, value in sent:
+        producer.produce(unique, value, key)
+    assert producer.flush(10) == 0
+    with closing(KafkaSource(Kafka(bootstrap=kafka), "app", 0, 1, [unique])) as source:
+        source.seek(source.begin())
+        slices = _drained(source, len(sent))
+    records = [part.record(row) for part in slices for row in range(len(part))]
+    assert [(record.key, record.value) for record in records] == sent
+    assert _values(slices) == [value for _, value in sent]
+    assert [text for part in slices for text in part.texts] == [value or b"" for _, value in sent]
+
+
+@pytest.mark.kafka
+def test_a_closed_source_refuses(kafka: str, unique: str) -> None:
+    """Its client is gone; asking it would be the end of the process."""
+    _make_topic(kafka, unique, 1)
+    source = KafkaSource(Kafka(bootstrap=kafka), "app", 0, 1, [unique])
+    source.seek(source.begin())
+    source.close()
+    source.close()
+    for ask in (lambda: source.drain(1, 0), lambda: source.seek({}), lambda: source.hold(frozenset())):
+        with pytest.raises(ServiceUnavailable, match="closed"):
+            ask()
+
+
+@pytest.mark.kafka
+def test_settings_that_the_client_does_not_know(kafka: str) -> None:
+    with pytest.raises(KafkaException, match=r"no\.such\.setting"):
+        Reader({"bootstrap.servers": kafka, "group.id": "g", "no.such.setting": "1"})
+    with pytest.raises(KafkaException, match=r"fetch\.min\.bytes"):
+        Reader({"bootstrap.servers": kafka, "group.id": "g", "fetch.min.bytes": "some"})
+
+
+@pytest.mark.kafka
 def test_a_topic_made_anew_has_another_identity(kafka: str, unique: str) -> None:
     """So that offsets of the old one aren't taken for the new one's."""
     source = KafkaSource(Kafka(bootstrap=kafka), "app", 0, 1, [unique])
@@ -329,9 +375,7 @@ def test_a_topic_made_anew_has_another_identity(kafka: str, unique: str) -> None
     before = source.identities()
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.delete_topics([unique])[unique].result()
-    until = time.monotonic() + 20
-    while unique in admin.list_topics(timeout=5).topics and time.monotonic() < until:
-        time.sleep(0.02)
+    _await(lambda: unique not in admin.list_topics(timeout=5).topics)
     _make_topic(kafka, unique, 1)
     assert source.identities() != before
     source.close()

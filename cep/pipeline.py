@@ -137,12 +137,13 @@ def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
     needed: set[tuple[str, str]] = set()
     for plan in plans:
         first = plan.pattern.streams[0]
+        stream_of = {step.name: step.stream or first for step in plan.steps}
         needed.update((stream, name) for stream in plan.pattern.streams for name in plan.pattern.key)
         for condition in plan.conditions:
             if condition.where is not None:
                 stream = condition.stream or first
                 needed.update((stream, name) for name in fields_of(condition.where))
-                needed.update((first, past.field) for past in references(condition.where) if past.field)
+                needed.update((stream_of[past.step], past.field) for past in references(condition.where) if past.field)
     columns = [
         Column(stream.name, found.name, found.type)
         for stream in streams

@@ -88,3 +88,41 @@ def test_a_played_text_leaves_its_state_for_who_wants_to_look() -> None:
     played: Scene = scene(PAIR, "card=7 amount=0.5 @0s", until="@1s")
     assert played.alerts == []
     assert played.state.matcher.live_sequences().dtype == np.int64
+
+
+def test_a_pattern_may_read_several_streams(tmp_path: Path) -> None:
+    """`next` counts the events of its streams only, and a condition may look at a step on another stream."""
+    head = "event_time: {field: at, format: rfc3339}\nfields: {user: string, at: instant, "
+    fields = {
+        "logins": "ok: bool, device: string}",
+        "transfers": "amount: float64, device: string}",
+        "pages": "n: int64}",
+    }
+    (tmp_path / "streams").mkdir()
+    for name, own in fields.items():
+        (tmp_path / "streams" / f"{name}.yaml").write_text(f"stream: {name}\n{head}{own}")
+    pattern = tmp_path / "taken-over.yaml"
+    pattern.write_text("""
+        name: taken-over
+        key: [user]
+        within: 10m
+        steps:
+          - {name: fails, stream: logins, where: ok = false, times: {at_least: 2}, greedy: true}
+          - {name: login, stream: logins, where: ok = true}
+          - {name: transfer, stream: transfers, contiguity: next, where: amount > 100 and device <> login.device}
+    """)
+    found = matches(
+        pattern,
+        """
+        logins:    user=a ok=false device=x
+        transfers: user=a amount=5000 device=x
+        logins:    user=a ok=false device=x
+        logins:    user=b ok=true device=q
+        logins:    user=a ok=true device=y
+        pages:     user=a n=1
+        transfers: user=b amount=900 device=z
+        transfers: user=a amount=900 device=z
+        transfers: user=a amount=900 device=q
+        """,
+    )
+    assert found == [{"fails": [1, 3], "login": [5], "transfer": [8]}]

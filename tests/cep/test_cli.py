@@ -212,6 +212,7 @@ def test_on_kafka_topics_are_made_checked_and_filled(
     text = (EXAMPLES / "streams" / "transactions.yaml").read_text()
     stream.write_text(text.replace("topic: transactions", f"topic: {unique}-payments"))
     assert f"topic {unique}-payments" in refused(capsys, "simulate", "--out", "log", "--topic", f"{unique}-payments")
+    assert "`stakeout topics create`" in refused(capsys, "patterns", "list")
     assert main(["topics", "create", "--partitions", "3", "--json"]) == 0
     assert f"{unique}-payments" in json.loads(capsys.readouterr().out)["made"]
     assert main(["simulate", "--count", "1000", "--out", "log", "--topic", f"{unique}-payments"]) == 0

@@ -193,9 +193,11 @@ def _leaves(kind: type[msgspec.Struct], prefix: str) -> Iterator[Setting]:
 
 def _document(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ServiceUnavailable(f"settings {path}: {error}", "name a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise ServiceUnavailable(f"settings {path}: not text in UTF-8", "is it another file?") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"

@@ -347,6 +347,6 @@ def _stop_on_signals() -> Stop:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except OSError as error:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error

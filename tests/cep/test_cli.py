@@ -168,6 +168,8 @@ def test_a_setting_that_does_not_exist_is_told(
 def test_settings_that_are_no_yaml_are_told_with_their_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text("lane: [\n")
     assert "line 2, column 1: not YAML" in refused(capsys, "patterns", "list", "--settings", "s.yaml")
+    Path("s.yaml").write_bytes(b"lane: \xff")
+    assert "not text in UTF-8" in refused(capsys, "patterns", "list", "--settings", "s.yaml")
 
 
 def test_the_folder_of_measurements_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ WARM   ?= $(PY) -m cep.warm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench handbook fuzz warm up down install lock clean
+.PHONY: help demo test lint format bench handbook fuzz chaos warm up down install lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook;
 
 fuzz: $(DEV) warm  ## the property tests with FUZZ_EXAMPLES (2000) examples each, from a new seed
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(PY) -m pytest tests/property $(ARGS)
+
+chaos: $(DEV) warm  ## CHAOS_EVENTS (200000) through file, SQLite and Kafka, with kills and a stopped worker: the same alerts
+	STAKEOUT_CHAOS_EVENTS=$(or $(CHAOS_EVENTS),200000) $(RUN) --only kafka,postgres -- \
+		$(PY) -m pytest -s tests/chaos/test_same_alerts.py $(ARGS)
 
 warm: $(VENV)/.project  ## compiles the kernels into the cache
 	@$(WARM)

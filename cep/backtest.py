@@ -24,6 +24,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -224,7 +225,22 @@ def _frame(path: Path, sources: Mapping[str, str], measures: Sequence[str]) -> p
             raise InvalidDocument(f"data {path}", [_missing(column, sources, there) for column in missing])
         return frame.select(list(dict.fromkeys([*sources.values(), *measures]))).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ServiceUnavailable(f"data {path}: {error}", f"is it really {path.suffix[1:]}?") from error
+        place = _bad_line(path) if scan is pl.scan_ndjson else ""
+        raise ServiceUnavailable(f"data {path}{place}: {error}", f"is it really {path.suffix[1:]}?") from error
+
+
+def _bad_line(path: Path) -> str:
+    """The first line that isn't JSON, as ` line 3`, which the library doesn't tell; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    msgspec.json.decode(line)
+                except msgspec.MsgspecError:
+                    return f" line {number}"
+    except OSError:
+        pass
+    return ""
 
 
 def _missing(column: str, sources: Mapping[str, str], there: Sequence[str]) -> Problem:
@@ -238,7 +254,8 @@ def _missing(column: str, sources: Mapping[str, str], there: Sequence[str]) -> P
 
 def _unfit(path: Path, where: str, reason: str, found: str, fields: Sequence[Field]) -> InvalidDocument:
     near = get_close_matches(found, [field.name for field in fields], n=1)
-    return InvalidDocument(f"data {path}", [Problem(where, reason, f"did you mean {near[0]!r}?" if near else "")])
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(field.name for field in fields)}"
+    return InvalidDocument(f"data {path}", [Problem(where, reason, hint)])
 
 
 def _order(at_us: I64, bad: Mapping[str, Bools]) -> I64 | None:

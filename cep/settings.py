@@ -135,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     app: Annotated[str, _meta("application id: prefix of topics, groups and transactions")] = "stakeout"
     streams: Annotated[tuple[str, ...], _meta("files that declare the streams; commas between them in a variable")] = ()
-    files: Annotated[dict[str, str], _meta("run through these NDJSON files, stream → path, and end; file only")] = {}
+    files: Annotated[dict[str, str], _meta("run through these NDJSON files, topic → path, and end; file only")] = {}
     lane: Lane = Lane()
     kafka: Kafka = Kafka()
     embedded: Embedded = Embedded()
@@ -200,11 +200,16 @@ def _leaves(kind: type[msgspec.Struct], prefix: str) -> Iterator[Setting]:
 
 def _document(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ServiceUnavailable(f"settings {path}: {error}", "name a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise ServiceUnavailable(f"settings {path}: not text in UTF-8", "is it another file?") from error
     except yaml.YAMLError as error:
-        raise InvalidDocument(f"settings {path}", [Problem("", f"not YAML: {error}")]) from error
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
+        reason = f"not YAML: {getattr(error, 'problem', None) or error}"
+        raise InvalidDocument(f"settings {path}", [Problem(place, reason)]) from error
 
 
 def _flat(document: object, rows: list[Setting], problems: list[Problem]) -> dict[str, tuple[object, bool]]:
@@ -265,7 +270,7 @@ def _checked(
 
 def _nearest(name: str, known: Mapping[str, object] | set[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else "`stakeout doctor --settings` lists all"
+    return f"did you mean {close[0]}?" if close else "`stakeout doctor --settings-table` lists all"
 
 
 def _built(kind: type[S], prefix: str, values: Mapping[str, object]) -> S:

@@ -30,7 +30,7 @@ from cep.log.protocol import Failpoint, Source, no_failpoint
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Settings
 from cep.telemetry import log_to_stderr
-from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, ServiceUnavailable
+from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
 from events.schema import read_stream
 
 EXIT_RESTART = 75
@@ -158,7 +158,8 @@ def embedded_lane(settings: Settings, engine: Engine, log: SqliteLog, failpoint:
     """The lane on the embedded log, for the server process or a worker: restore it, then step it, in one thread."""
     source: Source = SqliteSource(log, engine.topics)
     if settings.files:
-        source = FileSource({stream: Path(name) for stream, name in settings.files.items()})
+        _check_files(settings, engine.topics)
+        source = FileSource({topic: Path(name) for topic, name in settings.files.items()})
     return Lane(
         settings.app,
         0,
@@ -298,6 +299,16 @@ def _run(settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, l
         sqlite.close()
 
 
+def _check_files(settings: Settings, topics: tuple[str, ...]) -> None:
+    """Is each file that of a topic which a stream declares?"""
+    hint = f"the declared streams have {', '.join(topics)}"
+    unknown = [name for name in settings.files if name not in topics]
+    if unknown:
+        raise InvalidDocument(
+            "settings", [Problem(f"files.{name}", "no stream has this topic", hint) for name in unknown]
+        )
+
+
 def _run_fleet(fleet: Fleet, stop: Stop) -> None:
     busy = False
     try:
@@ -336,6 +347,6 @@ def _stop_on_signals() -> Stop:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except OSError as error:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error

@@ -79,6 +79,7 @@ def translated(what: str) -> Iterator[None]:
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             KafkaError._UNKNOWN_TOPIC,
             KafkaError._UNKNOWN_PARTITION,
+            KafkaError._NOENT,  # "no leaders found", about offsets of a topic that isn't there
         )
         hint = "`stakeout topics create` makes the application's topics" if unknown else "see `stakeout doctor`"
         raise ServiceUnavailable(f"Kafka: {what}: {reason}", hint) from error

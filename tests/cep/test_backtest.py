@@ -163,6 +163,13 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name(tmp_path: Path, name: 
         backtest(patterns, streams, tmp_path / name)
 
 
+def test_the_line_of_an_ndjson_file_that_is_no_json_is_told(tmp_path: Path) -> None:
+    (tmp_path / "h.ndjson").write_text('{"card": "a"}\n{"card": "b"}\n{"broken\n')
+    streams, patterns = stream_and_pattern(PAYMENTS, PAIR)
+    with pytest.raises(ServiceUnavailable, match=r"h\.ndjson line 3: "):
+        backtest(patterns, streams, tmp_path / "h.ndjson")
+
+
 def test_columns_give_the_matches_that_events_one_by_one_give(tmp_path: Path) -> None:
     """The same payments as a file in many chunks and as text through the test kit."""
     rng = np.random.default_rng(11)

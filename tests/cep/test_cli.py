@@ -165,6 +165,13 @@ def test_a_setting_that_does_not_exist_is_told(
     assert "did you mean STAKEOUT_LANE_COMMIT_MS?" in refused(capsys, "patterns", "list")
 
 
+def test_settings_that_are_no_yaml_are_told_with_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text("lane: [\n")
+    assert "line 2, column 1: not YAML" in refused(capsys, "patterns", "list", "--settings", "s.yaml")
+    Path("s.yaml").write_bytes(b"lane: \xff")
+    assert "not text in UTF-8" in refused(capsys, "patterns", "list", "--settings", "s.yaml")
+
+
 def test_the_folder_of_measurements_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAKEOUT_DATA", "somewhere")
     assert main(["patterns", "list"]) == 0
@@ -207,6 +214,7 @@ def test_on_kafka_topics_are_made_checked_and_filled(
     text = (EXAMPLES / "streams" / "transactions.yaml").read_text()
     stream.write_text(text.replace("topic: transactions", f"topic: {unique}-payments"))
     assert f"topic {unique}-payments" in refused(capsys, "simulate", "--out", "log", "--topic", f"{unique}-payments")
+    assert "`stakeout topics create`" in refused(capsys, "patterns", "list")
     assert main(["topics", "create", "--partitions", "3", "--json"]) == 0
     assert f"{unique}-payments" in json.loads(capsys.readouterr().out)["made"]
     assert main(["simulate", "--count", "1000", "--out", "log", "--topic", f"{unique}-payments"]) == 0

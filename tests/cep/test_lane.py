@@ -16,7 +16,9 @@ from cep.log.files import FileSource
 from cep.log.protocol import ALERTS, DEAD_LETTERS, LATE, BatchEntry, JournalRecord, Partition, TickEntry, decode_journal
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Lane as LaneSettings
-from events.errors import Fenced, IntegrityViolation
+from cep.settings import Settings
+from cep.worker import Engine, embedded_lane
+from events.errors import Fenced, IntegrityViolation, InvalidDocument
 from events.order import FOREVER_US
 from tests.chaos.machine import IDLE_US, LATE_US, BigAmounts, event, expected
 
@@ -360,6 +362,13 @@ def test_a_file_runs_to_its_end_and_a_last_tick(tmp_path: Path, house: House, ba
     assert isinstance(last, TickEntry)
     assert last.end
     assert last.watermark_us == FOREVER_US
+
+
+def test_a_file_of_a_topic_that_no_stream_has_is_refused(house: House) -> None:
+    """With the topics that there are."""
+    settings = Settings(files={"tz": "tx.ndjson"})
+    with pytest.raises(InvalidDocument, match=r"files\.tz: no stream has this topic\n.*tx"):
+        embedded_lane(settings, Engine((TOPIC,), BigAmounts), house.log)
 
 
 def test_an_alert_that_is_too_large_leaves_its_payloads_in_the_log(house: House) -> None:

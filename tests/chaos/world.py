@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,9 @@ from tests.chaos.machine import event, expected
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90.0
 """For anything that must happen: generous, for a machine that does other things too."""
+
+PRODUCED_AHEAD = 50_000
+"""Records without their receipt: half of what the client's queue takes."""
 
 _alert = msgspec.json.Decoder(Alert).decode
 
@@ -57,6 +60,11 @@ class Process:
             return self.popen.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} did not end:\n{self.tail()}") from None
+
+    def fallen(self) -> bool:
+        """Is it killed or stopped?"""
+        stat = Path(f"/proc/{self.popen.pid}/stat")
+        return stat.read_text().rpartition(") ")[2][0] in "TZ"
 
     def tail(self) -> str:
         return self.log.read_text()[-3000:]
@@ -98,19 +106,29 @@ class World:
 
     def feed(self, count: int) -> None:
         """Events of 50 cards; one in ten is an alert."""
+        fed = sum(map(len, self.records))
+        self.put(self._event(number) for number in range(fed, fed + count))
+
+    def put(self, placed: Iterable[tuple[int, bytes]]) -> None:
+        """Records, each into its partition."""
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 5, "enable.idempotence": True})
-        for _ in range(count):
-            number = sum(map(len, self.records))
-            place = self.random.randrange(self.partitions)
-            amount = 900.0 if self.random.random() < 0.1 else 20.0
-            raw = event(number, f"c{place}-{self.random.randrange(25)}", amount)
+        for place, raw in placed:
             self.records[place].append(raw)
+            while len(producer) >= PRODUCED_AHEAD:
+                producer.poll(0.1)
             producer.produce(self.topic, raw, b"k", place)
-            if number % 1000 == 0:
-                producer.poll(0)
         assert producer.flush(PATIENCE_S) == 0
 
+    def _event(self, number: int) -> tuple[int, bytes]:
+        place = self.random.randrange(self.partitions)
+        amount = 900.0 if self.random.random() < 0.1 else 20.0
+        return place, event(number, f"c{place}-{self.random.randrange(25)}", amount)
+
     # --- Who works --------------------------------------------------------------------------------------------------
+
+    def command(self) -> list[str]:
+        """What a worker is: arguments of Python."""
+        return ["-m", "tests.chaos.worker_main", self.topic]
 
     def start(self, name: str = "w0", failpoint: str = "", app: str = "", **variables: str) -> Process:
         """A worker process; small batches and frequent commits make many boundaries to die at."""
@@ -126,11 +144,16 @@ class World:
             "STAKEOUT_FAILPOINT": failpoint,
             **variables,
         }
+        return self.run(name, self.command(), settings)
+
+    def run(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> Process:
+        """A process of the project, ended with the world."""
         log = self.folder / f"{name}-{len(self.processes)}.log"
-        command = [sys.executable, "-m", "tests.chaos.worker_main", self.topic]
-        environment = {**_without_settings(os.environ), **settings}
+        environment = {**without_settings(os.environ), **settings}
         with log.open("wb") as output:
-            popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+            popen = subprocess.Popen(
+                [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=output
+            )
         process = Process(name, popen, log)
         self.processes.append(process)
         return process
@@ -149,21 +172,28 @@ class World:
 
     def await_alerts(self, count: int) -> None:
         """Reads until so many alerts are visible."""
-        self._await(lambda: self.seen >= count, f"{count} alerts")
+        self.await_that(lambda: self.seen >= count, f"{count} alerts")
 
     def await_log(self, process: Process, text: str) -> None:
         """Waits until a worker has said something."""
-        self._await(lambda: text in process.log.read_text(), f"{process.name} saying {text!r}")
+        self.await_that(lambda: text in process.log.read_text(), f"{process.name} saying {text!r}")
 
     def feed_to_failpoint(self, process: Process) -> None:
         """Feeds until the worker is killed or stopped by its failpoint: that it is reached doesn't hang on speed."""
-        stat = Path(f"/proc/{process.popen.pid}/stat")
 
         def fallen() -> bool:
             self.feed(20)
-            return stat.read_text().rpartition(") ")[2][0] in "TZ"
+            return process.fallen()
 
-        self._await(fallen, f"{process.name} to come to its failpoint")
+        self.await_that(fallen, f"{process.name} to come to its failpoint")
+
+    def await_fall(self, process: Process) -> None:
+        """Waits until a worker is killed or stopped by its failpoint."""
+        self.await_that(process.fallen, f"{process.name} to come to its failpoint")
+
+    def due_in(self, place: int) -> list[str]:
+        """The alert ids that a partition's records call for: the oracle."""
+        return expected(self.records[place])
 
     @property
     def seen(self) -> int:
@@ -171,7 +201,7 @@ class World:
 
     @property
     def due(self) -> int:
-        return sum(len(expected(records)) for records in self.records)
+        return sum(len(self.due_in(place)) for place in range(self.partitions))
 
     def judge(self) -> None:
         """Everything that is due came, once, in order, and nothing else. First: is the source what was fed?"""
@@ -181,7 +211,7 @@ class World:
         self.await_alerts(self.due)
         self._read(2.0)  # an alert too many would stand right behind
         for lane, alerts in enumerate(self.alerts):
-            due = [each for place in range(lane, self.partitions, self.lanes) for each in expected(self.records[place])]
+            due = [each for place in range(lane, self.partitions, self.lanes) for each in self.due_in(place)]
             ids = [alert.alert_id for alert in alerts]
             told = [
                 (offset, alert.epoch, alert.sequence) for offset, alert in zip(self.offsets[lane], alerts, strict=True)
@@ -245,7 +275,7 @@ class World:
                 self.alerts[message.partition() or 0].append(_alert(message.value() or b""))
                 self.offsets[message.partition() or 0].append(offset_of(message))
 
-    def _await(self, happened: Callable[[], bool], what: str) -> None:
+    def await_that(self, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE_S
         while not happened():
             tails = "\n".join(f"--- {process.name}\n{process.tail()}" for process in self.processes[-2:])
@@ -261,7 +291,7 @@ class World:
                 self.supervise(name)
 
 
-def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if not key.startswith("STAKEOUT_")}
 
 

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no types
 import numba
+from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -72,3 +74,27 @@ def _trailing_zeros(typing: Any, word: Any) -> Any:
 
 trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
 """The place of the lowest bit of an int64 that is not 0."""
+
+
+def _ask_for(typing: Any, array: Any, row: Any) -> Any:
+    """One instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """llvm.prefetch(address, read, keep, data)."""
+        kind = signature.args[0]
+        rows = context.make_array(kind)(context, builder, arguments[0])
+        item: Any = cgutils.get_item_pointer
+        place = item(context, builder, kind, rows, [arguments[1]], wraparound=False)
+        bytes_of = ir.IntType(8).as_pointer()
+        number = ir.IntType(32)
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch", [bytes_of], ir.FunctionType(ir.VoidType(), [bytes_of, number, number, number])
+        )
+        builder.call(ask, [builder.bitcast(place, bytes_of), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return numba.types.none(array, numba.types.int64), generate
+
+
+ask_for: Callable[[Any, Int], None] = cast(Any, intrinsic(_ask_for))
+"""Ask the memory for a row that will be read soon."""

@@ -36,10 +36,12 @@ from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, update
 from cep.matcher.room import room_for
 from events.columns import I16, I32, I64, U8
-from events.kernel import Int, compiled, inlined, trailing_zeros
+from events.kernel import Int, ask_for, compiled, inlined, trailing_zeros
 
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
+AHEAD = 8
+"""So many events ahead memory is asked for what they will read."""
 MOVED = 1 << 16
 """A chain that has moved as a whole has the state MOVED + target until every chain of its cell was stepped."""
 
@@ -61,6 +63,29 @@ def held_bits(
             holding |= bits & -bits
         bits &= bits - 1
     return holding
+
+
+@inlined
+def slot_by_code(direct: I32, values: I64, column: Int, row: Int) -> Int:
+    """The slot of an event whose key is one string, in the only key space; -1 for none."""
+    code = values[column, row]
+    return np.int64(direct[0, code] >> 1) - 1 if code < direct.shape[1] else np.int64(-1)
+
+
+@inlined
+def ask_ahead(
+    slots: Records, cells: Records, partials: Records, direct: I32, values: I64, column: Int, row: Int
+) -> None:
+    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
+    slot = slot_by_code(direct, values, column, row + AHEAD)
+    if slot >= 0:
+        ask_for(slots, slot)
+    slot = slot_by_code(direct, values, column, row + AHEAD // 2)
+    if slot >= 0 and slots[slot].cell != NIL:
+        ask_for(cells, np.int64(slots[slot].cell))
+    slot = slot_by_code(direct, values, column, row + AHEAD // 4)
+    if slot >= 0 and slots[slot].cell != NIL and cells[slots[slot].cell].first != NIL:
+        ask_for(partials, np.int64(cells[slots[slot].cell].first))
 
 
 @inlined
@@ -126,6 +151,8 @@ def step(
                 row += 1
         if row >= rows:
             break
+        if by_code and row + AHEAD < rows:
+            ask_ahead(slots, cells, partials, direct, values, key_column, row)
         now = at_us[row]
         event = NIL
         first_touch = touch

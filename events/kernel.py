@@ -31,7 +31,7 @@ MARK = "@compiled"
 
 
 def sources() -> list[Path]:
-    """Every file with a compiled function, sorted."""
+    """Every file that names MARK: those with a compiled function or with constants of one, sorted."""
     files = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
     return [path for path in files if MARK in path.read_text()]
 

@@ -23,8 +23,8 @@ STATES_MAX = 4096
 """States of one plan."""
 EDGES_PER_STATE_MAX = 256
 """Edges of one state."""
-REGISTERS_MAX = 46
-"""Registers of one partial."""
+REGISTERS_MAX = 32
+"""Registers of one partial: two masks of them share one int64."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ load; those of the hot path fill cache lines. A snapshot is a copy of the arrays
 
 A list ends with NIL. Free rows of an array form a list through their first field. States and steps are numbered within
 their plan, so that a state of the matcher stays good when other plans come and go.
+
+The constants here become part of the machine code of every @compiled function that names them: by that word this file
+counts among the kernels' sources (`events.kernel.sources`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from cep.automaton.plan import REGISTERS_MAX
 
 Records = Any
 """An array of one of the records below. (NumPy's type of it knows no fields; Numba checks their names.)"""
@@ -158,8 +163,6 @@ MASKS = 5
 """Of the int64 of a partial, the one that is `masks`."""
 BLOCK = 8
 """int64 of one row of partials."""
-REGISTERS_MAX = 32
-"""Registers of one partial: their masks share one int64."""
 BLOCKS_MAX = (MASKS + 1 + REGISTERS_MAX + BLOCK - 1) // BLOCK
 
 LINK = record(prev="u4", event="u4", step="u4", closed="u4")  # closed 1: a match without a further event came out

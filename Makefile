@@ -36,7 +36,7 @@ format: $(DEV)  ## lays out the code and mends what can be mended
 	$(PY) -m ruff format .
 
 bench: $(DEV) warm  ## ours and the peers' side by side, to bench/out/results.json
-	$(RUN) --only kafka -- $(PY) -m bench $(ARGS)
+	STAKEOUT_KAFKA_JVM= $(RUN) --only kafka -- $(PY) -m bench $(ARGS)
 
 handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook; STAKEOUT_DATA says where the data is
 	@$(VENV)/bin/stakeout backtest examples/handbook/patterns --data $(STAKEOUT_DATA)/handbook/transactions.parquet \
@@ -53,7 +53,7 @@ warm: $(VENV)/.project  ## compiles the kernels into the cache
 	@$(WARM)
 
 up:  ## starts Kafka, Redis and Postgres on loopback and prints their addresses
-	@$(PYTHON) deploy/services.py up
+	@STAKEOUT_KAFKA_JVM= $(PYTHON) deploy/services.py up
 
 down:  ## stops them and deletes their data
 	@$(PYTHON) deploy/services.py down

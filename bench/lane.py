@@ -56,8 +56,10 @@ PATIENCE_S = 120.0
 
 RATE = 10_000
 SECONDS = 20
-WARM_SECONDS = 5
-"""The delay's first alerts are left out: the worker's first batches load the kernels."""
+DELAY_PARTITIONS = 1
+"""This client's producer sends a request per partition, Java's one for all of a broker: so the broker gets as many."""
+WARM_SECONDS = 75
+"""The delay's first alerts are left out: so long a broker's JVM compiles what this load needs, with up to a core."""
 ALERT_EVERY = 100
 """One alert per so many events."""
 
@@ -92,7 +94,7 @@ def address() -> str:
         return found
     raise LaneError(
         "no Kafka is named: STAKEOUT_KAFKA is empty. `make bench` starts one, and so does\n"
-        "    python deploy/services.py run --only kafka -- python -m bench kafka"
+        "    STAKEOUT_KAFKA_JVM= python deploy/services.py run --only kafka -- python -m bench kafka"
     )
 
 
@@ -288,7 +290,8 @@ def delays(kafka: Kafka, rate: int = RATE) -> list[Row]:
 def delay(kafka: Kafka, rate: int = RATE) -> Delayed:
     """One run. Raises LaneError if not one alert came."""
     topic = f"bench-{uuid.uuid4().hex[:8]}"
-    with application(kafka, topic, WORKS["small_big"], makes=topic) as app, worker(kafka, app, topic) as process:
+    made = application(kafka, topic, WORKS["small_big"], makes={topic: DELAY_PARTITIONS})
+    with made as app, worker(kafka, app, topic) as process:
         process.await_live()
         load = Load(kafka.bootstrap, topic, Topics(app).output(ALERTS), rate)
         cpu_s, consumer, producer = process.cpu_s(), _role("consume", load), _role("produce", load)
@@ -376,11 +379,13 @@ def _told(at_ns: int, alert: Alert) -> tuple[int, int]:
 
 
 @contextmanager
-def application(kafka: Kafka, topic: str, documents: Sequence[dict[str, Any]], makes: str = "") -> Iterator[str]:
+def application(
+    kafka: Kafka, topic: str, documents: Sequence[dict[str, Any]], makes: Mapping[str, int] | None = None
+) -> Iterator[str]:
     """A new application that watches for these patterns; `makes`: a source topic that is made with it. All its topics
     are deleted in the end."""
     app = f"{topic}-{uuid.uuid4().hex[:4]}"
-    made = create_topics(app, 1, kafka, {makes: PARTITIONS} if makes else None)
+    made = create_topics(app, 1, kafka, makes)
     try:
         changes = [PatternVersion(one["name"], 1, one) for one in documents]
         live = [Activate(one["name"], 1) for one in documents]

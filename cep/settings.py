@@ -49,7 +49,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "waits for 20 ms in Kafka's client",
             0,
         ),
-    ] = 5
+    ] = 1
     commit_backlog_ms: Annotated[
         int, _meta("time between commits in a backlog: the lane stands still for each, and alerts are old already", 1)
     ] = 500

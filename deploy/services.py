@@ -17,7 +17,8 @@ Each service comes from the first of these that is there:
 FOLDER holds NAME.log, services.env (KEY=value) and services.json (what is up). Data lies in a temporary folder, on
 ports below the ephemeral range, and is deleted by `down`. What `run` or a test starts also ends when its starter is
 killed with -9: a watchdog process waits for the end of a pipe. A COMMAND that `run` ran, and all that it left
-running, ends with it. Everything here is for throw-away data: no passwords, one node, no replicas.
+running, ends with it. STAKEOUT_KAFKA_JVM holds options for Kafka's JVM: empty for a broker that is measured or stays
+up; without it the JVM compiles little, which serves tests of minutes. Everything here is for throw-away data: no passwords, one node, no replicas.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ STOP_SECONDS = 15.0  # from a polite signal to SIGKILL
 LOG_LINES = 25  # shown when a start fails
 MARK = "STAKEOUT_RUN"  # in the environment of COMMAND: the FOLDER of its `run`
 POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian before a package starts its server
+JVM_VARIABLE = "STAKEOUT_KAFKA_JVM"
+JVM_BRIEF = "-XX:TieredStopAtLevel=1"  # its second compiler takes half a core for minutes, and saves more later
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 
 
@@ -204,8 +207,7 @@ def _kafka_command(data: Path, port: int, log: Path) -> list[str]:
     if not jars.is_dir():
         _fetch_kafka_jars(jars)
     # With its performance data the JVM changes its working folder for a moment, and we know a process by that folder.
-    # C2, the JVM's second compiler, takes half a core for minutes after the start, more than a broker of minutes saves.
-    java = ["java", "-Xms512m", "-Xmx1g", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]
+    java = ["java", "-Xms512m", "-Xmx1g", "-XX:-UsePerfData", *os.environ.get(JVM_VARIABLE, JVM_BRIEF).split()]
     java += ["-Dorg.slf4j.simpleLogger.showDateTime=true"]
     java += ["-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]
     java += ["-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn"]  # 500 lines of settings, each time

@@ -22,7 +22,8 @@ ROWS = 65_536
 """Events of one batch from columns."""
 RECORDS = 2_048
 """Records of one batch from JSON: what a lane takes."""
-PASSES = 5
+PASSES = 15
+"""A pass takes a fraction of a second, in which the machine may be slow or fast; Flink's takes half a minute."""
 
 
 class NoRecords:

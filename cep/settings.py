@@ -21,7 +21,7 @@ import yaml
 
 from cep.matcher.records import PARTIALS_PER_KEY_MAX, PATTERNS_MAX
 from events.columns import STRINGS_MAX
-from events.errors import InvalidDocument, Problem, ServiceUnavailable
+from events.errors import NO_YAML, InvalidDocument, Problem, ServiceUnavailable
 
 PREFIX = "STAKEOUT_"
 
@@ -209,7 +209,7 @@ def _document(path: Path) -> object:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
         reason = f"not YAML: {getattr(error, 'problem', None) or error}"
-        raise InvalidDocument(f"settings {path}", [Problem(place, reason)]) from error
+        raise InvalidDocument(f"settings {path}", [Problem(place, reason, NO_YAML)]) from error
 
 
 def _flat(document: object, rows: list[Setting], problems: list[Problem]) -> dict[str, tuple[object, bool]]:

@@ -18,7 +18,8 @@ FOLDER holds NAME.log, services.env (KEY=value) and services.json (what is up). 
 ports below the ephemeral range, and is deleted by `down`. What `run` or a test starts also ends when its starter is
 killed with -9: a watchdog process waits for the end of a pipe. A COMMAND that `run` ran, and all that it left
 running, ends with it. STAKEOUT_KAFKA_JVM holds options for Kafka's JVM: empty for a broker that is measured or stays
-up; without it the JVM compiles little, which serves tests of minutes. Everything here is for throw-away data: no passwords, one node, no replicas.
+up; unset, the JVM compiles little, which serves tests of minutes. Everything here is for throw-away data: no
+passwords, one node, no replicas.
 """
 
 from __future__ import annotations

@@ -498,7 +498,7 @@ def _unfit(raw: Sequence[bytes], bytes_max: int) -> dict[int, Rejected]:
     if largest > min(bytes_max, 2 * DEPTH_MAX):  # what is shorter can't be nested deeper
         for row, record in enumerate(raw):
             if len(record) > bytes_max:
-                detail = f"{len(record)} bytes, but the stream allows {bytes_max}"
+                detail = f"{len(record)} bytes, but the stream allows {bytes_max} (record_bytes)"
                 rejected[row] = Rejected(row, Reason.TOO_LARGE, "$", detail)
             elif _is_deep(record):
                 rejected[row] = Rejected(row, Reason.TOO_DEEP, "$", f"nested deeper than {DEPTH_MAX}")

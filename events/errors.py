@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NO_YAML = "indent with spaces; quote text that holds `: ` or ` #`, or begins with one of {[*&!|>%@`; close what is open"
+"""What to do about a text that is no YAML."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

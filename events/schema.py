@@ -35,7 +35,7 @@ from typing import TypeVar
 import yaml
 
 from events.duration import UNITS_US, duration_text, duration_us
-from events.errors import InvalidDocument, Problem
+from events.errors import NO_YAML, InvalidDocument, Problem
 from events.types import Kind, Type
 
 FIELDS_MAX = 512
@@ -154,6 +154,10 @@ def read_stream(document: str | Mapping[str, object], where: str = "stream") -> 
 # --- text to mappings -------------------------------------------------------------------------------------------------
 
 
+class _Twice(yaml.constructor.ConstructorError):
+    """A key is there twice."""
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """YAML as it is meant: a key twice in a mapping is an error, where the library keeps the last."""
 
@@ -162,7 +166,7 @@ class _UniqueKeys(yaml.SafeLoader):
         for key, _ in node.value:
             text = str(key.value)
             if text in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {text!r} is there twice", key.start_mark)
+                raise _Twice(None, None, f"the key {text!r} is there twice", key.start_mark)
             seen.add(text)
         return super().construct_mapping(node, deep)
 
@@ -173,7 +177,8 @@ def _parse(text: str, reader: _Reader) -> object:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
-        reader.problem(place, f"not YAML: {getattr(error, 'problem', None) or error}")
+        hint = "keep one" if isinstance(error, _Twice) else NO_YAML
+        reader.problem(place, f"not YAML: {getattr(error, 'problem', None) or error}", hint)
     except RecursionError:
         reader.problem("document", "nested too deeply to be a stream")
     except ValueError as error:  # a date or number that the library finds but can't build

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from cep.language.limits import DOCUMENT_CHARS_MAX, DOCUMENT_DEPTH_MAX
-from events.errors import Problem
+from events.errors import NO_YAML, Problem
 
 LAST_PART = re.compile(r"(?:\.[^.\[\]]*|\[\d+\]|^[^.\[\]]+)$")
 COLUMN = re.compile(r":\d+$")
@@ -86,9 +86,9 @@ def read_yaml(text: str) -> Source:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         reason = " ".join(part for part in (error.context, error.problem) if part)
-        return failed(f"this is no YAML: {reason}", error.problem_mark.line + 1 if error.problem_mark else 1)
+        return failed(f"this is no YAML: {reason}", error.problem_mark.line + 1 if error.problem_mark else 1, NO_YAML)
     except yaml.YAMLError as error:
-        return failed(f"this is no YAML: {error}".splitlines()[0], 1)
+        return failed(f"this is no YAML: {error}".splitlines()[0], 1, NO_YAML)
     lines: dict[str, int] = {"": 1}
     problems: list[Problem] = []
     value = None if node is None else plain(node, "", lines, problems)

@@ -62,7 +62,7 @@ def client_settings(settings: Kafka) -> dict[str, Any]:
         "socket.timeout.ms": settings.call_timeout_ms,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
-        "log_level": 3,
+        "log_level": 2,  # what goes wrong is told once, by us: the client says it for each connection, again and again
         **settings.client,
     }
 

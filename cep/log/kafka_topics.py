@@ -81,7 +81,11 @@ def translated(what: str) -> Iterator[None]:
             KafkaError._UNKNOWN_PARTITION,
             KafkaError._NOENT,  # "no leaders found", about offsets of a topic that isn't there
         )
-        hint = "`stakeout topics create` makes the application's topics" if unknown else "see `stakeout doctor`"
+        hint = (
+            "`stakeout topics create` makes the application's topics"
+            if unknown
+            else "see that the brokers that STAKEOUT_KAFKA names run and can be reached from here, then their log"
+        )
         raise ServiceUnavailable(f"Kafka: {what}: {reason}", hint) from error
 
 

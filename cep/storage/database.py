@@ -80,7 +80,7 @@ def reached(engine: Engine) -> Iterator[None]:
     except SQLAlchemyError as error:
         where = engine.url.render_as_string(hide_password=True)
         orig = getattr(error, "orig", None) or error
-        hint = "see that it runs and that its address is right: `stakeout doctor`"
+        hint = "see that it runs and that its address is right: STAKEOUT_POSTGRES, or STAKEOUT_EMBEDDED_PATH without"
         if getattr(orig, "sqlstate", None) in MISSING or "no such table" in str(orig):
             hint = "`stakeout db upgrade` makes the tables"
         raise ServiceUnavailable(f"{where}: {str(orig).strip()}", hint) from error

@@ -280,9 +280,9 @@ def delays(kafka: Kafka, rate: int = RATE) -> list[Row]:
     p50, p99, p999 = (float(np.percentile(found.delays_ms, share)) for share in (50, 99, 99.9))
     note = (
         f"p99.9 {p999:.1f}, most {max(found.delays_ms):.1f}; {len(found.delays_ms)} alerts of {found.due} due; "
-        f"{found.sent.rate:,.0f} events/s and {found.sent.rate / ALERT_EVERY:.0f} alerts/s reached, the producer late "
-        f"by {found.sent.worst_ms:.0f} ms at worst; {found.cores:.2f} cores in the worker; first {WARM_SECONDS} s left "
-        f"out; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"{found.sent.rate:,.0f} events/s on {DELAY_PARTITIONS} partition and {found.sent.rate / ALERT_EVERY:.0f} "
+        f"alerts/s reached, the producer late by {found.sent.worst_ms:.0f} ms at worst; {found.cores:.2f} cores in the "
+        f"worker; first {WARM_SECONDS} s left out; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     return [("kafka/delay_p50", p50, None, "ms", note), ("kafka/delay_p99", p99, None, "ms", note)]
 

@@ -51,9 +51,12 @@ def batch_of(events: Sequence[tuple[int, Event]], strings: StringTable) -> Batch
     return Batch(LAYOUT, np.zeros(len(events), np.int16), at_us, at_us, values, nulls, NoRecords())
 
 
-def start_matcher(pattern: Pattern, strings: StringTable, jumps: bool = True) -> Matcher:
-    """A matcher with one plan that reports time-outs. (The cases had one watermark, at the end of the input.)"""
-    keyed = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=True)
+def start_matcher(pattern: Pattern, strings: StringTable, jumps: bool = True, timeouts: bool = True) -> Matcher:
+    """A matcher with one plan that reports time-outs, or not: then its automaton has fewer states.
+
+    (The cases had one watermark, at the end of the input.)
+    """
+    keyed = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=timeouts)
     matcher = Matcher(jumps)
     matcher.use([compile_pattern(keyed)], LAYOUT, strings.code)
     return matcher
@@ -78,7 +81,9 @@ def read(matches: Matches, names: Sequence[str], events: Sequence[Event]) -> tup
     return answer
 
 
-def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str, tuple[list[Match], list[Match]]]:
+def match(
+    pattern: Pattern, streams: Mapping[str, Sequence[Event]], timeouts: bool = True
+) -> dict[str, tuple[list[Match], list[Match]]]:
     """Each key's events → (matches, time-outs). The plan is compiled once; every key has the state to itself.
 
     Raises InvalidDocument for a pattern that the flink dialect rejects.
@@ -87,7 +92,7 @@ def match(pattern: Pattern, streams: Mapping[str, Sequence[Event]]) -> dict[str,
     if problems:
         raise InvalidDocument(pattern.name, problems)
     strings = StringTable()
-    matcher = start_matcher(pattern, strings)
+    matcher = start_matcher(pattern, strings, timeouts=timeouts)
     names = step_names(matcher)
     answers: dict[str, tuple[list[Match], list[Match]]] = {}
     for key, events in streams.items():

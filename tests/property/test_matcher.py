@@ -38,14 +38,16 @@ def patterns(chunk: int) -> Iterator[tuple[int, Pattern, Random]]:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_kernel_answers_as_the_reference_does(chunk: int) -> None:
-    """Matches and time-outs of every stream are the same multiset."""
+    """Matches and time-outs of every stream are the same multiset; without time-outs the matches stay the same."""
     for seed, pattern, rng in patterns(chunk):
         streams = {str(place): random_stream(rng) for place in range(6)}
         answers = match(pattern, streams)
+        without = match(pattern, streams, timeouts=False)
         for key, events in streams.items():
             expected = reference(pattern, events, Ties.EARLIEST)
             for ours, theirs in zip(answers[key], expected, strict=True):
                 assert Counter(ours) == Counter(theirs), f"seed {seed}, stream {key}"
+            assert Counter(without[key][0]) == Counter(expected[0]), f"seed {seed}, stream {key}, without time-outs"
 
 
 def interleaved(rng: Random, keys: int = 5) -> Keyed:

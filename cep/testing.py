@@ -47,7 +47,7 @@ from cep.pipeline import LaneState, advance, process
 from events.columns import Batch
 from events.duration import duration_us
 from events.errors import InvalidDocument, Problem
-from events.schema import Field, Stream
+from events.schema import Field, Format, Stream
 from events.types import BOOL, INSTANT, INT64, STRING, Kind, Type
 
 START_US = 1_767_225_600_000_000
@@ -109,6 +109,18 @@ def sentences(pattern: Source, events: str, *, streams: Streams = None, until: s
     ['120.5 on card 7']
     """
     return [alert.message for alert in scene(pattern, events, streams=streams, until=until).alerts]
+
+
+def measures(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[dict[str, object]]:
+    """The measures of each alert, as JSON has them: a decimal is a number, an instant microseconds, NULL None.
+
+    >>> measures({"name": "large", "stream": "payments", "key": ["card"],
+    ...           "steps": [{"name": "it", "where": "amount > 100"}],
+    ...           "measures": {"over": "it.amount - 100", "note": "it.note"}}, "card=7 amount=120.50 note=null")
+    [{'note': None, 'over': 20.5}]
+    """
+    return [{name: msgspec.json.decode(value) for name, value in alert.measures.items()}
+            for alert in scene(pattern, events, streams=streams, until=until).alerts]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +317,7 @@ class _Records:
     """Event ids are the numbers."""
 
     rows: Sequence[Row]
+    streams: Mapping[str, Stream]
 
     def event_id(self, row: int) -> str:
         """See events.columns.Records."""
@@ -312,7 +325,25 @@ class _Records:
 
     def payload(self, row: int) -> bytes:
         """See events.columns.Records."""
-        return _encode(self.rows[row].values)
+        one = self.rows[row]
+        stream = self.streams[one.stream]
+        values = {stream.event_time: None, **one.values}
+        instants = {field.name: field.format for field in stream.fields if field.type == INSTANT}
+        for name in values.keys() & instants.keys():
+            value = values[name]
+            at_us = _parsed_us(value.isoformat()) if isinstance(value, datetime) else _event_time(one, name, stream)
+            values[name] = None if at_us is None else _written(at_us, instants[name])
+        return _encode(values)
+
+
+def _written(at_us: int, format: Format) -> object:
+    """An instant as records of a stream write it."""
+    if format in (Format.RFC3339, Format.DATETIME):
+        at = datetime(1970, 1, 1, tzinfo=UTC) + at_us * datetime.resolution
+        return at if format is Format.RFC3339 else at.replace(tzinfo=None)
+    if format is Format.EPOCH_S:
+        return Decimal(at_us).scaleb(-6)
+    return at_us * 1000 if format is Format.EPOCH_NS else at_us // (1000 if format is Format.EPOCH_MS else 1)
 
 
 def _typed(lines: Sequence[Line], streams: Sequence[Stream]) -> list[Row]:
@@ -379,6 +410,7 @@ def _stored(value: object, kind: Type, state: LaneState) -> int:
 
 def _batch(rows: Sequence[Row], state: LaneState) -> Batch:
     layout = state.layout
+    by_name = {stream.name: stream for stream in state.streams}
     at_us = np.array([row.line.at_us for row in rows], np.int64)
     values = np.zeros((len(layout.columns), len(rows)), np.int64)
     nulls = np.ones(values.shape, np.uint8)
@@ -386,14 +418,13 @@ def _batch(rows: Sequence[Row], state: LaneState) -> Batch:
         for number, row in enumerate(rows):
             value = row.values.get(column.name) if row.stream == column.stream else None
             if column.type == INSTANT and value is None and row.stream == column.stream:
-                value = _event_time(row, column.name, state)
+                value = _event_time(row, column.name, by_name[row.stream])
             if value is not None:
                 values[place, number], nulls[place, number] = _stored(value, column.type, state), 0
     streams = np.array([layout.streams.index(row.stream) for row in rows], np.int16)
-    return Batch(layout, streams, at_us, at_us, values, nulls, _Records(rows))
+    return Batch(layout, streams, at_us, at_us, values, nulls, _Records(rows, by_name))
 
 
-def _event_time(row: Row, name: str, state: LaneState) -> int | None:
+def _event_time(row: Row, name: str, stream: Stream) -> int | None:
     """The event-time field of an event is its @time, unless the text says otherwise."""
-    stream = next(stream for stream in state.streams if stream.name == row.stream)
     return row.line.at_us if stream.event_time == name else None

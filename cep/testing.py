@@ -40,6 +40,8 @@ from cep.alert import Alert
 from cep.automaton.plan import compile_pattern
 from cep.cli.documents import load_streams, stream_paths, text_of
 from cep.control import Activate, PatternVersion
+from cep.explain import events_by_key, explain_run
+from cep.explain_text import text_of_key, text_of_run
 from cep.language.document import dump_pattern, read_pattern
 from cep.language.pattern import Pattern
 from cep.matcher.matcher import NEVER_US
@@ -123,6 +125,26 @@ def measures(pattern: Source, events: str, *, streams: Streams = None, until: st
             for alert in scene(pattern, events, streams=streams, until=until).alerts]  # fmt: skip
 
 
+def explain(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> str:
+    """Why the events gave the matches that they gave, key by key: each partial, what was tested, and why it ended.
+
+    >>> print(explain({"name": "p", "stream": "payments", "key": ["card"], "within": "1m",
+    ...                "steps": [{"name": "small", "where": "amount < 1"},
+    ...                          {"name": "big", "contiguity": "next", "where": "amount > 50 * small.amount"}]},
+    ...               "card=7 amount=0.80 @0s\\ncard=7 amount=30 @5s"))
+    X
+    """
+    wanted, rows, state = _ready(pattern, events, streams)
+    (running,) = state.running
+    assert running is not None
+    lines = [f"[{place}] {condition}" for place, condition in enumerate(running.plan.conditions)]
+    batch = _batch(rows, state)
+    for key, own in events_by_key(wanted, batch, state.strings, [row.line.number for row in rows]).items():
+        lines += ["", text_of_key(wanted.key, key)]
+        lines += text_of_run(explain_run(running.plan, own, end_us=_end_us(until)))
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A played text: the alerts, and the state in which it ended."""
@@ -133,16 +155,24 @@ class Scene:
 
 def scene(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> Scene:
     """Play a text through the whole line, from columns to alerts; `matches` and its like show parts of it."""
+    _, rows, state = _ready(pattern, events, streams)
+    alerts = process(_batch(rows, state), state).alerts if rows else []
+    return Scene([*alerts, *advance(_end_us(until), state).alerts], state)
+
+
+def _ready(pattern: Source, events: str, streams: Streams) -> tuple[Pattern, list[Row], LaneState]:
+    """The pattern, the events of the text, and a lane that waits for them with the pattern live."""
     lines = read_lines(events)
     declared = _declared(pattern, streams, lines)
     wanted = _pattern(pattern, {stream.name: stream for stream in declared})
     rows = _typed(lines, [stream for stream in declared if stream.name in wanted.streams])
     state = LaneState(tuple(declared))
-    document = dump_pattern(wanted)
-    state.apply([PatternVersion(wanted.name, 1, document), Activate(wanted.name, 1)])
-    alerts = process(_batch(rows, state), state).alerts if rows else []
-    end_us = NEVER_US if not until else _instant_us(until, "until")
-    return Scene([*alerts, *advance(end_us, state).alerts], state)
+    state.apply([PatternVersion(wanted.name, 1, dump_pattern(wanted)), Activate(wanted.name, 1)])
+    return wanted, rows, state
+
+
+def _end_us(until: str) -> int:
+    return NEVER_US if not until else _instant_us(until, "until")
 
 
 def match_of(alert: Alert) -> Match:

@@ -11,7 +11,7 @@ everything, so that it can tell; a property test compares its matches with the k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cmp_to_key
@@ -22,7 +22,7 @@ from cep.language.pattern import Emit, Pattern, Skip
 from cep.matcher.matcher import NEVER_US
 from cep.matcher.records import PARTIALS_PER_KEY_MAX
 from events.columns import Batch, StringTable, value_of
-from events.expression import Event, Expression, Field, History, Value, evaluate, render, walk
+from events.expression import Event, Value, evaluate, references, render
 
 START = 0
 """The number of the start state among partials, which count from 1."""
@@ -55,12 +55,12 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
-    """A condition on an event, for one partial. value: None is unknown. read: what it read, by its text."""
+class Outcome:
+    """A condition on an event, for one partial. value: None is unknown. past: what it read of the partial's events."""
 
     condition: int
     value: bool | None
-    read: Mapping[str, Value | None]
+    past: Mapping[str, Value | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Turn:
     state: int
     awaits: tuple[str, ...]
     taken: tuple[tuple[str, int], ...]
-    tested: tuple[Tested, ...]
+    tested: tuple[Outcome, ...]
     did: tuple[str, ...]
 
 
@@ -286,7 +286,7 @@ class _Interpreter:
     def turn(self, partial: _Partial, place: int) -> list[_Complete]:
         """The event for one partial, as `matcher.step` does it."""
         state = self.plan.states[partial.state]
-        tested = self.tests(state, place, partial.link)
+        tested = self.outcomes(state, place, partial.link)
         open_us = self.at_us(place) - self.at_us(partial.link.place)
         holding = [edge for edge in state.edges if holds(edge, tested)]
         fired = [edge for edge in holding if not edge.gap_us or open_us < edge.gap_us]
@@ -297,18 +297,18 @@ class _Interpreter:
         links = {edge.step: _Link(before, edge.step, place) for edge in onward if edge.action is Action.TAKE}
         where = self.partials.index(partial)
         for nth, edge in enumerate(onward):
-            outcome = partial
+            mover = partial
             if nth:
                 if len(self.partials) >= self.partials_max:
                     self.run.capped += 1
                     did.append(f"no room for a further partial: {self.partials_max} are open")
                     continue
-                outcome = self.new(edge.target, before, partial.start)
-                self.partials.insert(where + nth, outcome)
-            outcome.state = edge.target
-            outcome.link = links.get(edge.step, before) if edge.action is Action.TAKE else before
-            did.append(self.moved(edge, f"as #{outcome.number}" if nth else "", was))
-        self.tell(partial.number, place, was, before, tested, did)
+                mover = self.new(edge.target, before, partial.start)
+                self.partials.insert(where + nth, mover)
+            mover.state = edge.target
+            mover.link = links.get(edge.step, before) if edge.action is Action.TAKE else before
+            did.append(self.moved(edge, mover.number if nth else 0, was))
+        self.tell(partial.number, place, was, before, tested, did or ["goes no further"])
         if not onward:
             why, by = self.reason(state, place, kills, complete, len(holding) > len(fired))
             self.end(partial, why, self.at_us(place), place, by)
@@ -318,7 +318,7 @@ class _Interpreter:
     def begin(self, place: int) -> list[_Complete]:
         """The event for the start state."""
         state = self.plan.states[0]
-        tested = self.tests(state, place, None)
+        tested = self.outcomes(state, place, None)
         fired = [edge for edge in state.edges if holds(edge, tested)]
         killed = any(edge.action is Action.KILL for edge in fired)
         complete, did = self.completed(fired, None, place, place)
@@ -333,7 +333,7 @@ class _Interpreter:
             link = links.setdefault(edge.step, _Link(None, edge.step, place))
             partial = self.new(edge.target, link, place)
             self.partials.append(partial)
-            did.append(self.moved(edge, f"as #{partial.number}", 0))
+            did.append(f"begins #{partial.number}: {self.moved(edge, 0, 0)}")
         self.tell(START, place, 0, None, tested, did or ["begins nothing"])
         return complete
 
@@ -440,21 +440,20 @@ class _Interpreter:
         named = [link.place for link in one.link.chain() if self.plan.steps[link.step].name == pattern.skip_to]
         return 0 if not named else named[0 if pattern.skip is Skip.TO_FIRST else -1]
 
-    def tests(self, state: State, place: int, link: _Link | None) -> tuple[Tested, ...]:
+    def outcomes(self, state: State, place: int, link: _Link | None) -> tuple[Outcome, ...]:
         """Every condition that the state's edges read, on this event."""
         history: dict[str, list[Event]] = {}
         for taken in link.chain() if link else ():
             history.setdefault(self.plan.steps[taken.step].name, []).append(self.run.events[taken.place].fields)
-        return tests(self.plan, state, self.run.events[place], history)
+        return outcomes(self.plan, state, self.run.events[place], history)
 
     # Words
 
-    def moved(self, edge: Edge, as_what: str, was: int) -> str:
-        """What following an edge is, in words."""
+    def moved(self, edge: Edge, number: int, was: int) -> str:
+        """What following an edge is, in words. number: of the partial that goes on by it, if it is another one."""
         verb = f"takes it as {self.plan.steps[edge.step].name}" if edge.action is Action.TAKE else "passes it over"
-        if not as_what:
-            return verb
-        return f"{verb}: begins {as_what}" if was == 0 else f"also {verb}, {as_what}"
+        verb += "" if edge.target == was else f" → ({edge.target})"
+        return f"as #{number}: {verb}" if number else verb
 
     def awaits(self, state: State) -> tuple[str, ...]:
         takes = (self.plan.steps[edge.step].name for edge in state.edges if edge.action is Action.TAKE)
@@ -464,7 +463,7 @@ class _Interpreter:
         return tuple((self.plan.steps[one.step].name, self.number(one.place)) for one in link.chain())
 
     def tell(
-        self, partial: int, place: int, state: int, link: _Link | None, tested: tuple[Tested, ...], did: Sequence[str]
+        self, partial: int, place: int, state: int, link: _Link | None, tested: tuple[Outcome, ...], did: Sequence[str]
     ) -> None:
         """state, link: as they were before the event."""
         awaits, taken = self.awaits(self.plan.states[state]), self.taken(link) if link else ()
@@ -487,37 +486,31 @@ class _Interpreter:
 # -- conditions -------------------------------------------------------------------------------------------------------
 
 
-def tests(plan: Plan, state: State, event: Seen, history: Mapping[str, Sequence[Event]]) -> tuple[Tested, ...]:
+def outcomes(plan: Plan, state: State, event: Seen, history: Mapping[str, Sequence[Event]]) -> tuple[Outcome, ...]:
     """Every condition that a state's edges read. history: step → events taken before this one."""
     read = 0
     for edge in state.edges:
         read |= edge.guard.must | edge.guard.must_not
-    return tuple(test(plan, bit, event, history) for bit in range(read.bit_length()) if read >> bit & 1)
+    return tuple(outcome_of(plan, bit, event, history) for bit in range(read.bit_length()) if read >> bit & 1)
 
 
-def test(plan: Plan, bit: int, event: Seen, history: Mapping[str, Sequence[Event]]) -> Tested:
+def outcome_of(plan: Plan, bit: int, event: Seen, history: Mapping[str, Sequence[Event]]) -> Outcome:
     """One condition. One on another stream is false, and reads nothing."""
     condition = plan.conditions[bit]
     if condition.stream and condition.stream != event.stream:
-        return Tested(bit, False, {})
+        return Outcome(bit, False, {})
     if condition.where is None:
-        return Tested(bit, True, {})
+        return Outcome(bit, True, {})
     value = evaluate(condition.where, event.fields, history)
     assert value is None or isinstance(value, bool), "a condition is true, false or unknown"
-    read = {render(leaf): evaluate(leaf, event.fields, history) for leaf in leaves(condition.where)}
-    return Tested(bit, value, read)
+    past = sorted(references(condition.where), key=render)
+    return Outcome(bit, value, {render(one): evaluate(one, event.fields, history) for one in past})
 
 
-def holds(edge: Edge, tested: Sequence[Tested]) -> bool:
+def holds(edge: Edge, tested: Sequence[Outcome]) -> bool:
     """The edge's guard: a bit is set where the whole condition is true."""
     seen = sum(1 << one.condition for one in tested if one.value is True)
     return not edge.guard.must & ~seen and not edge.guard.must_not & seen
-
-
-def leaves(expression: Expression) -> Iterator[Field | History]:
-    """What an expression reads, each once, fields of the event first."""
-    found = dict.fromkeys(node for node in walk(expression) if isinstance(node, Field | History))
-    yield from sorted(found, key=lambda leaf: isinstance(leaf, History))
 
 
 # -- columns to events of a key ---------------------------------------------------------------------------------------
@@ -558,5 +551,5 @@ def event_of(pattern: Pattern, batch: Batch, strings: StringTable, row: int, num
 def begins(plan: Plan, event: Seen) -> bool:
     """Would the event begin a partial, or be a match by itself?"""
     start = plan.states[0]
-    tested = tests(plan, start, event, {})
+    tested = outcomes(plan, start, event, {})
     return any(edge.action is Action.TAKE and holds(edge, tested) for edge in start.edges)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from cep.explain import START, Dropped, End, Found, Run, Seen, Tested, Told, Turn, Why
+from cep.explain import START, Dropped, End, Found, Outcome, Run, Seen, Told, Turn, Why
 from cep.language.message import shown
 from cep.language.wording import plural
 from events.expression import Value
@@ -23,7 +23,7 @@ TOLD_MAX = 20
 EVENTS_NAMED = 4
 """Events of one partial or match; those in the middle are counted."""
 
-OUTCOMES = {None: "unknown", True: "true", False: "false"}
+TRUTH = {None: "unknown", True: "true", False: "false"}
 
 
 def text_of_run(run: Run) -> Iterator[str]:
@@ -79,11 +79,10 @@ def text_of_taken(taken: Sequence[tuple[str, int]]) -> str:
     return ", ".join(named)
 
 
-def text_of_test(tested: Tested) -> str:
-    """The outcome, with what was read of the events before."""
-    past = {name: value for name, value in tested.read.items() if "." in name or "(" in name}
-    because = ", ".join(f"{name}={text_of_value(value)}" for name, value in past.items())
-    return f"[{tested.condition}] {OUTCOMES[tested.value]}" + (f" ({because})" if because else "")
+def text_of_outcome(outcome: Outcome) -> str:
+    """A condition's number and truth, with what it read of the events before."""
+    because = ", ".join(f"{name}={text_of_value(value)}" for name, value in outcome.past.items())
+    return f"[{outcome.condition}] {TRUTH[outcome.value]}" + (f" ({because})" if because else "")
 
 
 def _lines(told: Sequence[Told]) -> Iterator[str]:
@@ -94,8 +93,10 @@ def _lines(told: Sequence[Told]) -> Iterator[str]:
     name_width = max((len(name) for name, _, _ in turns), default=0)
     test_width = max((len(tests) for _, tests, _ in turns), default=0)
     for one, (name, tests, did) in zip(kept, rows, strict=True):
-        plain = f"{name}  {did}"
-        yield "    " + (f"{name:<{name_width}}  {tests:<{test_width}}  {did}" if isinstance(one, Turn) else plain)
+        if isinstance(one, Turn):
+            yield f"    {name:<{name_width}}  {tests:<{test_width}}  {did}"
+        else:
+            yield f"    {name:<{name_width}}  {did}"
     if len(kept) < len(told):
         yield f"    … and {plural(len(told) - len(kept), 'line')} more"
 
@@ -108,9 +109,9 @@ def _always(told: Told) -> bool:
 def _cells(told: Told) -> tuple[str, str, str]:
     """Who, what was tested, what it did."""
     match told:
-        case Turn(partial=partial, taken=taken):
-            name = "start" if partial == START else f"#{partial} {text_of_taken(taken)}"
-            return name, "  ".join(map(text_of_test, told.tested)), "; ".join(told.did)
+        case Turn(partial=partial, state=state, taken=taken):
+            name = "start" if partial == START else f"#{partial} ({state}) {text_of_taken(taken)}"
+            return name, "  ".join(map(text_of_outcome, told.tested)), "; ".join(told.did)
         case End():
             return f"#{told.partial}", "", f"{told.why}: {told.by}"
         case Dropped():

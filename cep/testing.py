@@ -130,9 +130,20 @@ def explain(pattern: Source, events: str, *, streams: Streams = None, until: str
 
     >>> print(explain({"name": "p", "stream": "payments", "key": ["card"], "within": "1m",
     ...                "steps": [{"name": "small", "where": "amount < 1"},
-    ...                          {"name": "big", "contiguity": "next", "where": "amount > 50 * small.amount"}]},
-    ...               "card=7 amount=0.80 @0s\\ncard=7 amount=30 @5s"))
-    X
+    ...                          {"name": "big", "contiguity": "next", "where": "amount > 500"}]},
+    ...               "card=7 amount=0.80 @0s\\ncard=7 amount=600 @5s"))
+    [0] amount > 500
+    [1] amount < 1
+    <BLANKLINE>
+    card=7
+    2026-01-01 00:00:00.000  event 1  amount=0.800000
+        start  [1] true  begins #1: takes it as small → (1)
+    2026-01-01 00:00:05.000  event 2  amount=600.000000
+        #1 (1) small 1  [0] true   takes it as big: match 1 is complete
+        #1              matched: match 1
+        start           [1] false  begins nothing
+        match 1         comes out: small 1, big 2
+    2 events; 1 match; 1 partial: 1 matched
     """
     wanted, rows, state = _ready(pattern, events, streams)
     (running,) = state.running

@@ -71,6 +71,8 @@ def _explain_key(
     say(text_of_key(plan.pattern.key, values))
     for line in text_of_run(run):
         say(f"  {line}")
+    if run.capped:
+        say(f"  of one key at most {PARTIALS_MAX:,} partials are followed here")
     if left:
         say(f"  the first {len(kept):,} of {len(rows):,} events; --events takes more")
     say("")

@@ -51,7 +51,8 @@ def demo(options: argparse.Namespace) -> int:
 
     def show(seen: Seen) -> None:
         if options.json:
-            say_json({"alert": msgspec.to_builtins(seen.alert), "delay_ms": seen.delay_us / 1000})
+            plain = msgspec.json.decode(msgspec.json.encode(seen.alert))  # its events and measures are JSON already
+            say_json({"alert": plain, "delay_ms": seen.delay_us / 1000})
             return
         lines = text_of_alert(seen.alert, shown[seen.alert.pattern])
         screen.print(lines[0], style=COLOURS[seen.alert.severity], markup=False)

@@ -35,6 +35,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One alert, as it stands on the alerts topic (JSON).
 
     at_us:     instant of the last matched event, or of the end of the window
+    measures:  the pattern's, each as JSON (`cep.measures`), by name
     lane, epoch, sequence: set by the commit; `sequence` is gapless per lane and output topic
     processed_at_us: wall time of the batch in the journal, so that a replay writes the same record
     """
@@ -49,6 +50,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int
     started_at_us: int
     events: list[MatchedEvent]
+    measures: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     suppressed: bool = False
     lane: int = 0
     epoch: int = 0

@@ -65,6 +65,7 @@ class History:
 
     at_us: int64[n]   values: int64[c, n]   nulls: uint8[c, n]
     rejected: field → rows in which it is missing or doesn't have its type
+    order: int64[n], the file's row of each, from 0; None where they are in its order
     fraud: bool[n], value: float64[n], by: int64[n] into `classes`; None where no column was named
     """
 
@@ -76,6 +77,7 @@ class History:
     value: F64 | None = None
     by: I64 | None = None
     classes: tuple[str, ...] = ()
+    order: I64 | None = None
 
     def __len__(self) -> int:
         return len(self.at_us)
@@ -142,7 +144,7 @@ def backtest(
     Raises InvalidDocument where file, stream and patterns don't fit each other, ServiceUnavailable.
     """
     started = time.perf_counter()
-    stream = _one_stream(patterns, streams)
+    stream = one_stream(patterns, streams)
     plans = [compile_pattern(pattern) for pattern in patterns]
     layout, strings = layout_of([stream], plans), StringTable()
     history = read_history(data, stream, layout, strings, columns or {}, label=label, value=value, by=by)
@@ -153,12 +155,13 @@ def backtest(
     return Report(len(history), history.rejected, results, together, read - started, time.perf_counter() - read)
 
 
-def _one_stream(patterns: Sequence[Pattern], streams: Sequence[Stream]) -> Stream:
+def one_stream(patterns: Sequence[Pattern], streams: Sequence[Stream]) -> Stream:
+    """The stream that all of them read. Raises InvalidDocument where there are several."""
     names = sorted({name for pattern in patterns for name in pattern.streams})
     if len(names) != 1:
         readers = "; ".join(f"{pattern.name} reads {', '.join(pattern.streams)}" for pattern in patterns)
-        hint = "a file holds one stream: back-test the patterns of each stream by themselves"
-        raise InvalidDocument("back-test", [Problem("patterns", readers or "there are none", hint)])
+        hint = "a file holds one stream: take the patterns of each stream by themselves"
+        raise InvalidDocument("--data", [Problem("patterns", readers or "there are none", hint)])
     return next(stream for stream in streams if stream.name == names[0])
 
 
@@ -202,6 +205,7 @@ def read_history(
         _in_order(_numbers(frame[value], path), order) if value else None,
         _in_order(codes, order) if codes is not None else None,
         classes,
+        order,
     )
 
 
@@ -386,7 +390,7 @@ def _classes(series: pl.Series) -> tuple[tuple[str, ...], I64]:
 # -- columns to matches -----------------------------------------------------------------------------------------------
 
 
-class _NoRecords:
+class NoRecords:
     """History has no records: matches are counted, not shown."""
 
     def event_id(self, row: int) -> str:
@@ -425,7 +429,7 @@ def run(
         part = slice(first, min(first + CHUNK_ROWS, rows))
         at_us = history.at_us[part].copy()  # what polars gives may not be written to: another type to the kernels
         values, nulls = history.values[:, part].copy(), history.nulls[:, part].copy()
-        batch = Batch(layout, np.zeros(len(at_us), np.int16), at_us, at_us, values, nulls, _NoRecords())
+        batch = Batch(layout, np.zeros(len(at_us), np.int16), at_us, at_us, values, nulls, NoRecords())
         _add(matcher.process(batch), tallies)
         progress(part.stop, rows)
     _add(matcher.advance(NEVER_US), tallies)

@@ -48,6 +48,9 @@ END_S = 5.0
 EVENTS_SHOWN = 4
 """Of one step; the others are counted."""
 
+MEASURES = "measures"
+"""In front of an alert's measures, in the line behind its steps."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -168,7 +171,7 @@ def fields_shown(pattern: Pattern) -> dict[str, list[str]]:
 
 
 def text_of_alert(alert: Alert, shown: Mapping[str, list[str]]) -> list[str]:
-    """The alert in lines: what it says, then each step with its events."""
+    """The alert in lines: what it says, each step with its events, and its measures."""
     key = " ".join(f"{name}={value}" for name, value in alert.key.items())
     lines = [f"{alert.severity}  {alert.pattern}  {key}   {alert.message}"]
     by_step: dict[str, list[str]] = {}
@@ -177,11 +180,14 @@ def text_of_alert(alert: Alert, shown: Mapping[str, list[str]]) -> list[str]:
         at = datetime.fromtimestamp(event.at_us / 1e6, UTC)
         told = " ".join(f"{name}={_short(body.get(name))}" for name in shown.get(event.step, ()))
         by_step.setdefault(event.step, []).append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d} {told}".rstrip())
-    width = max(map(len, by_step))
+    width = max(map(len, [*by_step, *([MEASURES] if alert.measures else [])]))
     for step, told_events in by_step.items():
         more = len(told_events) - EVENTS_SHOWN
         rest = [f"… {more} more"] if more > 0 else []
         lines.append(f"  {step:<{width}}  " + "   ".join([*told_events[:EVENTS_SHOWN], *rest]))
+    if alert.measures:
+        told = " ".join(f"{name}={bytes(value).decode()}" for name, value in alert.measures.items())
+        lines.append(f"  {MEASURES:<{width}}  {told}")
     return lines
 
 

@@ -23,9 +23,10 @@ from cep.language.pattern import Pattern
 from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
+from cep.measures import MeasuredFields, as_json, measured
 from events.columns import Batch, Column, Layout, StringTable
 from events.errors import LimitReached
-from events.expression import fields_of, references
+from events.expression import Event, Value, fields_of, references
 from events.schema import Stream
 from events.types import Kind, Type
 
@@ -40,10 +41,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class Running:
-    """A plan in its place."""
+    """A plan in its place. measured: what its measures read, None where it has none."""
 
     plan: Plan
     mode: Mode
+    measured: MeasuredFields | None = None
 
 
 @dataclass(slots=True)
@@ -102,11 +104,12 @@ class LaneState:
         streams = {stream.name: stream for stream in self.streams}
         pattern = read_pattern(self.versions[name, version], streams, f"{name} version {version}")
         plan = compile_pattern(replace(pattern, version=version))
+        running = Running(plan, Mode.LIVE, MeasuredFields(pattern, self.streams) if pattern.measures else None)
         self.drop_drained()
         if None in self.running:
-            self.running[self.running.index(None)] = Running(plan, Mode.LIVE)
+            self.running[self.running.index(None)] = running
         elif len(self.running) < self.patterns_max:
-            self.running.append(Running(plan, Mode.LIVE))
+            self.running.append(running)
         else:
             raise LimitReached(
                 f"pattern {name} version {version}: the lane holds {len(self.running)} plans, which is the limit",
@@ -198,6 +201,7 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
         return []
     types = {(column.stream, column.name): column.type for column in state.layout.columns}
     steps, sequences, instants = matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist()
+    measured_of = fields_measured(matches, state)
     alerts = []
     for place, kind, complete_us, keys, (first, last) in zip(
         matches.plan.tolist(),
@@ -213,8 +217,39 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
         at_us = instants[last - 1] if kind == c.KIND_MATCH else complete_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
         taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
-        alerts.append(alert_of(plan, told, at_us, key_of(pattern, keys, types, state), taken, state))
+        key = key_of(pattern, keys, types, state)
+        values = measures_of(plan, key, taken, measured_of[place]) if place in measured_of else {}
+        alerts.append(alert_of(plan, told, at_us, key, taken, values, state))
     return alerts
+
+
+def fields_measured(matches: Matches, state: LaneState) -> dict[int, dict[int, Event]]:
+    """Of each plan with measures that matched: number in the log → what they read of that event. Nothing for others.
+
+    Records are decoded together, each once: one by one costs more than all the rest.
+    """
+    read: dict[int, dict[int, Event]] = {}
+    for place in set(matches.plan.tolist()):
+        running = state.running[place]
+        if running is None or running.measured is None:
+            continue
+        mine = np.repeat(matches.plan == place, np.diff(matches.offsets))
+        taken = {
+            sequence: (running.plan.steps[step].name, state.captured[sequence][1])
+            for step, sequence in zip(matches.steps[mine].tolist(), matches.sequences[mine].tolist(), strict=True)
+        }
+        read[place] = running.measured.read(taken)
+    return read
+
+
+def measures_of(
+    plan: Plan, key: Event, taken: Sequence[tuple[int, int, int]], fields: Mapping[int, Event]
+) -> dict[str, Value | None]:
+    """The measures of one match; `taken` as in `alert_of`."""
+    matched: dict[str, list[Event]] = {}
+    for step, sequence, _ in taken:
+        matched.setdefault(plan.steps[step].name, []).append(fields[sequence])
+    return measured(plan.pattern, key, matched)
 
 
 def alert_of(
@@ -223,6 +258,7 @@ def alert_of(
     at_us: int,
     key: dict[str, KeyValue],
     taken: Sequence[tuple[int, int, int]],
+    measures: Mapping[str, Value | None],
     state: LaneState,
 ) -> Alert:
     """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
@@ -247,11 +283,12 @@ def alert_of(
         version=pattern.version,
         kind=kind,
         severity=pattern.alert.severity,
-        message=render_message(pattern.alert.message, bodies, key),
+        message=render_message(pattern.alert.message, bodies, {**measures, **key}),
         key=key,
         at_us=at_us,
         started_at_us=taken[0][2],
         events=events,
+        measures={name: as_json(value) for name, value in measures.items()},
     )
 
 

@@ -40,6 +40,8 @@ from cep.alert import Alert
 from cep.automaton.plan import compile_pattern
 from cep.cli.documents import load_streams, stream_paths, text_of
 from cep.control import Activate, PatternVersion
+from cep.explain import events_by_key, explain_run
+from cep.explain_text import text_of_key, text_of_run
 from cep.language.document import dump_pattern, read_pattern
 from cep.language.pattern import Pattern
 from cep.matcher.matcher import NEVER_US
@@ -47,7 +49,7 @@ from cep.pipeline import LaneState, advance, process
 from events.columns import Batch
 from events.duration import duration_us
 from events.errors import InvalidDocument, Problem
-from events.schema import Field, Stream
+from events.schema import Field, Format, Stream
 from events.types import BOOL, INSTANT, INT64, STRING, Kind, Type
 
 START_US = 1_767_225_600_000_000
@@ -111,6 +113,49 @@ def sentences(pattern: Source, events: str, *, streams: Streams = None, until: s
     return [alert.message for alert in scene(pattern, events, streams=streams, until=until).alerts]
 
 
+def measures(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[dict[str, object]]:
+    """The measures of each alert, as JSON has them: a decimal is a number, an instant microseconds, NULL None.
+
+    >>> measures({"name": "large", "stream": "payments", "key": ["card"],
+    ...           "steps": [{"name": "it", "where": "amount > 100"}],
+    ...           "measures": {"over": "it.amount - 100", "note": "it.note"}}, "card=7 amount=120.50 note=null")
+    [{'note': None, 'over': 20.5}]
+    """
+    return [{name: msgspec.json.decode(value) for name, value in alert.measures.items()}
+            for alert in scene(pattern, events, streams=streams, until=until).alerts]  # fmt: skip
+
+
+def explain(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> str:
+    """Why the events gave the matches that they gave, key by key: each partial, what was tested, and why it ended.
+
+    >>> print(explain({"name": "p", "stream": "payments", "key": ["card"], "within": "1m",
+    ...                "steps": [{"name": "small", "where": "amount < 1"},
+    ...                          {"name": "big", "contiguity": "next", "where": "amount > 500"}]},
+    ...               "card=7 amount=0.80 @0s\\ncard=7 amount=600 @5s"))
+    [0] amount > 500
+    [1] amount < 1
+    <BLANKLINE>
+    card=7
+    2026-01-01 00:00:00.000  event 1  amount=0.800000
+        start  [1] true  begins #1: takes it as small → (1)
+    2026-01-01 00:00:05.000  event 2  amount=600.000000
+        #1 (1) small 1  [0] true   takes it as big: match 1 is complete
+        #1              matched: match 1
+        start           [1] false  begins nothing
+        match 1         comes out: small 1, big 2
+    2 events; 1 match; 1 partial: 1 matched
+    """
+    wanted, rows, state = _ready(pattern, events, streams)
+    (running,) = state.running
+    assert running is not None
+    lines = [f"[{place}] {condition}" for place, condition in enumerate(running.plan.conditions)]
+    batch = _batch(rows, state)
+    for key, own in events_by_key(wanted, batch, state.strings, [row.line.number for row in rows]).items():
+        lines += ["", text_of_key(wanted.key, key)]
+        lines += text_of_run(explain_run(running.plan, own, end_us=_end_us(until)))
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A played text: the alerts, and the state in which it ended."""
@@ -121,16 +166,24 @@ class Scene:
 
 def scene(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> Scene:
     """Play a text through the whole line, from columns to alerts; `matches` and its like show parts of it."""
+    _, rows, state = _ready(pattern, events, streams)
+    alerts = process(_batch(rows, state), state).alerts if rows else []
+    return Scene([*alerts, *advance(_end_us(until), state).alerts], state)
+
+
+def _ready(pattern: Source, events: str, streams: Streams) -> tuple[Pattern, list[Row], LaneState]:
+    """The pattern, the events of the text, and a lane that waits for them with the pattern live."""
     lines = read_lines(events)
     declared = _declared(pattern, streams, lines)
     wanted = _pattern(pattern, {stream.name: stream for stream in declared})
     rows = _typed(lines, [stream for stream in declared if stream.name in wanted.streams])
     state = LaneState(tuple(declared))
-    document = dump_pattern(wanted)
-    state.apply([PatternVersion(wanted.name, 1, document), Activate(wanted.name, 1)])
-    alerts = process(_batch(rows, state), state).alerts if rows else []
-    end_us = NEVER_US if not until else _instant_us(until, "until")
-    return Scene([*alerts, *advance(end_us, state).alerts], state)
+    state.apply([PatternVersion(wanted.name, 1, dump_pattern(wanted)), Activate(wanted.name, 1)])
+    return wanted, rows, state
+
+
+def _end_us(until: str) -> int:
+    return NEVER_US if not until else _instant_us(until, "until")
 
 
 def match_of(alert: Alert) -> Match:
@@ -305,6 +358,7 @@ class _Records:
     """Event ids are the numbers."""
 
     rows: Sequence[Row]
+    streams: Mapping[str, Stream]
 
     def event_id(self, row: int) -> str:
         """See events.columns.Records."""
@@ -312,7 +366,25 @@ class _Records:
 
     def payload(self, row: int) -> bytes:
         """See events.columns.Records."""
-        return _encode(self.rows[row].values)
+        one = self.rows[row]
+        stream = self.streams[one.stream]
+        values = {stream.event_time: None, **one.values}
+        instants = {field.name: field.format for field in stream.fields if field.type == INSTANT}
+        for name in values.keys() & instants.keys():
+            value = values[name]
+            at_us = _parsed_us(value.isoformat()) if isinstance(value, datetime) else _event_time(one, name, stream)
+            values[name] = None if at_us is None else _written(at_us, instants[name])
+        return _encode(values)
+
+
+def _written(at_us: int, format: Format) -> object:
+    """An instant as records of a stream write it."""
+    if format in (Format.RFC3339, Format.DATETIME):
+        at = datetime(1970, 1, 1, tzinfo=UTC) + at_us * datetime.resolution
+        return at if format is Format.RFC3339 else at.replace(tzinfo=None)
+    if format is Format.EPOCH_S:
+        return Decimal(at_us).scaleb(-6)
+    return at_us * 1000 if format is Format.EPOCH_NS else at_us // (1000 if format is Format.EPOCH_MS else 1)
 
 
 def _typed(lines: Sequence[Line], streams: Sequence[Stream]) -> list[Row]:
@@ -379,6 +451,7 @@ def _stored(value: object, kind: Type, state: LaneState) -> int:
 
 def _batch(rows: Sequence[Row], state: LaneState) -> Batch:
     layout = state.layout
+    by_name = {stream.name: stream for stream in state.streams}
     at_us = np.array([row.line.at_us for row in rows], np.int64)
     values = np.zeros((len(layout.columns), len(rows)), np.int64)
     nulls = np.ones(values.shape, np.uint8)
@@ -386,14 +459,13 @@ def _batch(rows: Sequence[Row], state: LaneState) -> Batch:
         for number, row in enumerate(rows):
             value = row.values.get(column.name) if row.stream == column.stream else None
             if column.type == INSTANT and value is None and row.stream == column.stream:
-                value = _event_time(row, column.name, state)
+                value = _event_time(row, column.name, by_name[row.stream])
             if value is not None:
                 values[place, number], nulls[place, number] = _stored(value, column.type, state), 0
     streams = np.array([layout.streams.index(row.stream) for row in rows], np.int16)
-    return Batch(layout, streams, at_us, at_us, values, nulls, _Records(rows))
+    return Batch(layout, streams, at_us, at_us, values, nulls, _Records(rows, by_name))
 
 
-def _event_time(row: Row, name: str, state: LaneState) -> int | None:
+def _event_time(row: Row, name: str, stream: Stream) -> int | None:
     """The event-time field of an event is its @time, unless the text says otherwise."""
-    stream = next(stream for stream in state.streams if stream.name == row.stream)
     return row.line.at_us if stream.event_time == name else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from events.errors import LimitReached
-from events.types import Type
+from events.types import Kind, Type
 
 I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
@@ -136,3 +137,18 @@ class StringTable:
         self.free.extend(reversed(freed))
         self.generation += 1
         return len(freed)
+
+
+def value_of(stored: int, kind: Type, strings: StringTable) -> int | float | Decimal | bool | str:
+    """What an int64 of a column means (`events.types`), as `expression.evaluate` has it: an instant is an integer.
+
+    >>> value_of(81250, Type(Kind.DECIMAL, 12, 2), StringTable()), value_of(1, Type(Kind.BOOL), StringTable())
+    (Decimal('812.50'), True)
+    """
+    if kind.kind is Kind.DECIMAL:
+        return Decimal(stored).scaleb(-kind.scale)
+    if kind.kind is Kind.FLOAT64:
+        return float(np.int64(stored).view(np.float64))
+    if kind.kind is Kind.STRING:
+        return strings.text(stored)
+    return bool(stored) if kind.kind is Kind.BOOL else stored

@@ -265,7 +265,8 @@ def _struct(stream: Stream, fields: Sequence[Field]) -> type[msgspec.Struct]:
         else:
             declared.append((f"f{number}", read_as | None, None))
     rename = {f"f{number}": field.name for number, field in enumerate(fields)}
-    return msgspec.defstruct("Record", declared, rename=rename, gc=False)
+    # By keyword, for a nullable field may stand before one that every record has.
+    return msgspec.defstruct("Record", declared, rename=rename, gc=False, kw_only=True)
 
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

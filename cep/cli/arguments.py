@@ -51,9 +51,22 @@ order. A row without a needed value, or with one that doesn't have the field's t
 
 PATTERNS = """
   stakeout patterns check patterns/          problems with their places; nothing is changed
-  stakeout patterns explain card-testing.yaml
+  stakeout patterns explain card-testing.yaml --data transactions.parquet
+                                             why it matched, or why not, event by event
   stakeout patterns apply patterns/          live in about a second, without a restart
   stakeout patterns list                     what is live now
+"""
+
+EXPLAIN = """
+  stakeout patterns explain card-testing.yaml
+  stakeout patterns explain card-testing.yaml --data transactions.parquet --key card_id=c-00417
+
+The automaton: conditions with how they are found, states, and the edges between them. With --data, what it did with
+the events of a key, one by one: each partial, what was tested and how it came out (a condition that is unknown does
+not hold), whether it took the event, and at its end why: matched, timed out, killed by what must not come, broken by
+an event it may neither take nor pass over, pruned by the skip strategy, or still open. Events are numbered as the
+rows of the file, from 1. Without --key: the first keys of which an event begins the pattern (--keys), looked for in
+the first 100,000 events; of each key the first events (--events). With the columns of `backtest`, in the same order.
 """
 
 APPLY = """
@@ -112,6 +125,12 @@ def _streams(command: argparse.ArgumentParser) -> None:
     command.add_argument("--streams", metavar="PATH", action="append", default=[], help=what)
 
 
+def _map(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--map", action="append", default=[], metavar="FIELD=COLUMN", help="a field that has another name in the file"
+    )
+
+
 def _demo(commands: Commands) -> None:
     demo = _command(
         commands, "demo", "cep.cli.trial:demo", "run everything in this process on a simulated stream", DEMO
@@ -147,9 +166,7 @@ def _backtest(commands: Commands) -> None:
     backtest = _command(commands, "backtest", "cep.cli.trial:backtest", "run patterns over a file of history", BACKTEST)
     backtest.add_argument("patterns", nargs="+", help="pattern files or folders")
     backtest.add_argument("--data", required=True, metavar="FILE", help="Parquet, CSV or NDJSON")
-    backtest.add_argument(
-        "--map", action="append", default=[], metavar="FIELD=COLUMN", help="a field that has another name in the file"
-    )
+    _map(backtest)
     backtest.add_argument(
         "--label", default="", metavar="COLUMN", help="is it fraud? true or 1; gives precision, recall"
     )
@@ -166,12 +183,19 @@ def _patterns(commands: Commands) -> None:
     patterns = _command(commands, "patterns", "", "check, explain, apply and list patterns", PATTERNS)
     inner = patterns.add_subparsers(metavar="command", required=True)
     check = _command(inner, "check", "cep.cli.patterns:check", "report every problem of the documents at once")
-    explain = _command(inner, "explain", "cep.cli.patterns:explain", "say what a pattern looks for, and how")
+    explain = _command(
+        inner, "explain", "cep.cli.patterns:explain", "say what a pattern looks for, and what it did", EXPLAIN
+    )
     apply = _command(inner, "apply", "cep.cli.patterns:apply", "make the patterns live", APPLY)
     listed = _command(inner, "list", "cep.cli.patterns:listed", "list what is live, paused and retired")
     for command in (check, explain, apply):
         command.add_argument("patterns", nargs="+", help="pattern files or folders")
         _streams(command)
+    explain.add_argument("--data", metavar="FILE", help="Parquet, CSV or NDJSON: explain what happened there")
+    explain.add_argument("--key", action="append", default=[], metavar="FIELD=VALUE", help="whose events")
+    _map(explain)
+    explain.add_argument("--keys", type=_count, default=3, metavar="N", help="without --key (default: 3)")
+    explain.add_argument("--events", type=_count, default=100, metavar="N", help="of one key (default: 100)")
     apply.add_argument("--partials", choices=("drain", "discard"), default="drain", help="(default: drain)")
     for command in (check, explain, apply, listed):
         _settings(command)

@@ -15,6 +15,7 @@ import msgspec
 from cep.cli.documents import files_in, load_streams, stream_paths
 from cep.log.protocol import ControlLog
 from cep.settings import Settings, load
+from events.errors import InvalidDocument, Problem
 from events.schema import Stream
 
 OF_MEASUREMENTS = "STAKEOUT_DATA"
@@ -39,6 +40,17 @@ def with_streams(options: argparse.Namespace, settings: Settings) -> Settings:
     return msgspec.structs.replace(
         settings, streams=tuple(str(file) for path in paths for file in files_in(path, "stream"))
     )
+
+
+def pairs(texts: Sequence[str], option: str, form: str, example: str) -> dict[str, str]:
+    """The values of an option that is given as NAME=VALUE, several times. Raises InvalidDocument."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise InvalidDocument(option, [Problem(text, f"must be {form}", f"write it as {option} {example}")])
+        found[name] = value
+    return found
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from cep.language.document import dump_pattern
 from cep.language.pattern import Pattern
 from cep.language.render import render
 from cep.log.protocol import ControlLog
-from events.errors import Problem
+from events.errors import InvalidDocument, Problem
 
 
 def check(options: argparse.Namespace) -> int:
@@ -38,17 +38,26 @@ def check(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """The sentence, the advice, the automaton."""
-    for _, pattern in _loaded(options):
-        plan = explain_plan(compile_pattern(pattern))
+    """The sentence, the advice, the automaton; with --data, what it did with the events of a file."""
+    paths = [Path(name) for name in options.patterns]
+    streams = streams_of(options, settings_of(options), paths)
+    if not options.data and (options.key or options.map):
+        hint = "add --data FILE: Parquet, CSV or NDJSON"
+        raise InvalidDocument("explain", [Problem("--key, --map", "say which events of a file are meant", hint)])
+    for _, pattern in load_patterns(paths, streams):
+        plan = compile_pattern(pattern)
         if options.json:
-            say_json({**_described(pattern), "plan": plan})
-            continue
-        say(f"{pattern.name}: {pattern.description}" if pattern.description else pattern.name)
-        say(f"\n{render(pattern)}\n")
-        for problem in advise(pattern):
-            say(f"advice: {problem}\n")
-        say(f"{plan}\n")
+            say_json({**_described(pattern), "plan": explain_plan(plan)})
+        else:
+            say(f"{pattern.name}: {pattern.description}" if pattern.description else pattern.name)
+            say(f"\n{render(pattern)}\n")
+            for problem in advise(pattern):
+                say(f"advice: {problem}\n")
+            say(f"{explain_plan(plan)}\n")
+        if options.data:
+            from cep.cli.explained import explain_data
+
+            explain_data(options, plan, list(streams.values()))
     return 0
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from cep.cli.configured import say_json, settings_of, streams_of
-from events.errors import InvalidDocument, Problem, ServiceUnavailable
+from cep.cli.configured import pairs, say_json, settings_of, streams_of
+from events.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from cep.backtest import Report, Result, Share
@@ -51,7 +51,8 @@ def demo(options: argparse.Namespace) -> int:
 
     def show(seen: Seen) -> None:
         if options.json:
-            say_json({"alert": msgspec.to_builtins(seen.alert), "delay_ms": seen.delay_us / 1000})
+            plain = msgspec.json.decode(msgspec.json.encode(seen.alert))  # its events and measures are JSON already
+            say_json({"alert": plain, "delay_ms": seen.delay_us / 1000})
             return
         lines = text_of_alert(seen.alert, shown[seen.alert.pattern])
         screen.print(lines[0], style=COLOURS[seen.alert.severity], markup=False)
@@ -282,7 +283,7 @@ def backtest(options: argparse.Namespace) -> int:
     paths = [Path(name) for name in options.patterns]
     streams = streams_of(options, settings_of(options), paths)
     patterns = [pattern for _, pattern in load_patterns(paths, streams)]
-    columns = dict(_mapped(text) for text in options.map)
+    columns = pairs(options.map, "--map", "FIELD=COLUMN", "card_id=CARD_NO")
     if not is_warm():
         sys.stderr.write("compiling the kernels, once: about half a minute …\n")
         warm()
@@ -303,14 +304,6 @@ def backtest(options: argparse.Namespace) -> int:
     else:
         _show_report(report, seconds)
     return 0
-
-
-def _mapped(text: str) -> tuple[str, str]:
-    field, equals, column = text.partition("=")
-    if not (field and equals and column):
-        hint = "write it as --map card_id=CARD_NO"
-        raise InvalidDocument("--map", [Problem(text, "must be FIELD=COLUMN", hint)])
-    return field, column
 
 
 @contextmanager

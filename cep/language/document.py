@@ -236,7 +236,11 @@ def read_alert(section: Section, steps: tuple[Step | Group, ...], key: Sequence[
     alert = AlertText(inner.one_of("severity", SEVERITIES, AlertText().severity), inner.text("message"))
     negated, taken = absent_and_taken(steps, known)
     if taken is not None:
-        section.notes.problems += check_message(alert.message, taken, key, negated, known.secret, "alert.message")
+        named = section.values.get("measures")
+        measures = [str(name) for name in named] if isinstance(named, Mapping) else []
+        section.notes.problems += check_message(
+            alert.message, taken, key, negated, known.secret, "alert.message", measures
+        )
     return alert
 
 

@@ -45,6 +45,9 @@ MESSAGE_CHARS_MAX = 500
 MEASURES_MAX = 32
 """Measures of one pattern."""
 
+MEASURE_CHARS_MAX = 1_000
+"""Length of a measure that is text; what is longer is cut in the alert."""
+
 VALUE_CHARS_MAX = 80
 """Length of one value inside an alert's sentence; what is longer is cut."""
 

@@ -7,6 +7,7 @@
     {count(step)}         how many events the step took
     {sum(step.field)}     and avg, min, max: over the step's events, nulls left out
     {card_id}             a key field
+    {loss}                a measure
     {{ and }}             the braces themselves
 
 What is null, or of an optional step that took nothing, shows as `?`.
@@ -40,7 +41,7 @@ PATH = re.compile(rf"\s*({WORD})\s*(?:\.\s*({WORD})\s*)?")
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What stands between braces. A key field has neither aggregate nor step.
+    """What stands between braces. A key field or measure has neither aggregate nor step.
 
     column: of its brace in the template, from 1
     """
@@ -95,7 +96,7 @@ def read_placeholder(text: str, column: int) -> Placeholder | Problem:
         return Placeholder(call[1].lower(), call[2], call[3] or "", column)
     if path := PATH.fullmatch(text):
         return Placeholder("last", path[1], path[2], column) if path[2] else Placeholder("", "", path[1], column)
-    hint = "write {step.field}, {count(step)}, {sum(step.field)} or the name of a key field"
+    hint = "write {step.field}, {count(step)}, {sum(step.field)}, the name of a key field or of a measure"
     return Problem(f":{column}", f"`{{{text}}}` is no placeholder", hint)
 
 
@@ -106,31 +107,36 @@ def check_message(
     negated: Sequence[str] = (),
     secret: Mapping[str, Collection[str]] | None = None,
     where: str = "",
+    measures: Sequence[str] = (),
 ) -> list[Problem]:
     """What is wrong with a template; `where` is its path, problems stand at `where:column`.
 
     steps:   the steps that take events, each with the fields of its events
+    key:     the fields of the key; one hides a measure of the same name
     negated: the steps that must not occur
     secret:  of each step, the fields that may not be shown
     """
     pieces, unread = read_message(template)
+    own = [name for name in measures if name not in key]
     problems = [Problem(where + problem.where, problem.reason, problem.hint) for problem in unread]
     for piece in pieces:
         if isinstance(piece, Placeholder):
-            found = wrong_with(piece, steps, key, negated) or wrong_to_show(piece, secret or {})
+            found = wrong_with(piece, steps, [*key, *own], negated)
+            if piece.step or piece.field not in own:
+                found = found or wrong_to_show(piece, secret or {})
             problems += [Problem(f"{where}:{piece.column}", reason, hint) for reason, hint in found]
     return sorted(problems, key=lambda problem: int(problem.where.rpartition(":")[2]))
 
 
 def wrong_with(
-    piece: Placeholder, steps: Mapping[str, Mapping[str, Type]], key: Sequence[str], negated: Sequence[str]
+    piece: Placeholder, steps: Mapping[str, Mapping[str, Type]], bare: Sequence[str], negated: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """What is wrong with one placeholder, as (reason, hint): at most one thing."""
+    """What is wrong with one placeholder, as (reason, hint): at most one thing. bare: key fields and measures."""
     if not piece.step:
-        if piece.field in key:
+        if piece.field in bare:
             return []
-        hint = f"write {{{piece.field}.field}}" if piece.field in steps else closest(piece.field, key)
-        return [(f"`{piece.field}` is no field of the key", hint)]
+        hint = f"write {{{piece.field}.field}}" if piece.field in steps else closest(piece.field, bare)
+        return [(f"`{piece.field}` is no field of the key and no measure", hint)]
     if piece.aggregate not in AGGREGATES:
         return [(f"there is no `{piece.aggregate}(…)`", closest(piece.aggregate, AGGREGATES))]
     if piece.step in negated:
@@ -171,7 +177,7 @@ def render_message(
     """The sentence of one alert.
 
     matched: the match: each step's events in order, as JSON objects
-    key:     key field to value
+    key:     key field or measure to value
     A template that `check_message` accepted never fails here, whatever the events hold: what can't be shown is `?`.
 
     >>> render_message("{count(a)} up to {max(a.amount)}, {card}", {"a": [{"amount": 2}, {"amount": 1e7}]}, {"card": 7})

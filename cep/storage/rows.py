@@ -19,6 +19,7 @@ AT_US_MIN, AT_US_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 ALERT_ID = re.compile(r"[0-9a-f]{32}")
 
 _events = msgspec.json.Decoder(list[MatchedEvent])
+_measures = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _key = msgspec.json.Decoder(dict[str, KeyValue])
 
 
@@ -61,6 +62,7 @@ def row_of(alert: Alert) -> Row:
         "started_at": alert.started_at_us,
         "processed_at": alert.processed_at_us,
         "events": events,
+        "measures": msgspec.json.encode(alert.measures).decode(),
         "suppressed": alert.suppressed,
         "lane": alert.lane,
         "epoch": alert.epoch,
@@ -81,6 +83,7 @@ def alert_of(row: Mapping[str, Any]) -> Alert:
         at_us=row["at"],
         started_at_us=row["started_at"],
         events=_events.decode(row["events"]),
+        measures=_measures.decode(row["measures"]),
         suppressed=row["suppressed"],
         lane=row["lane"],
         epoch=row["epoch"],

@@ -101,6 +101,7 @@ alerts = Table(
     Column("started_at", Instant, nullable=False),
     Column("processed_at", Instant, nullable=False),
     Column("events", JsonText, nullable=False),
+    Column("measures", JsonText, nullable=False, server_default="{}"),
     Column("suppressed", Boolean, nullable=False),
     Column("lane", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),

@@ -116,6 +116,15 @@ def test_what_is_live_is_what_the_control_log_says_last() -> None:
     }
 
 
+def test_the_demo_tells_its_alerts_to_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--seconds", "6", "--seed", "4", "--json"]) == 0
+    *told, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert sum(summary["alerts"].values()) == len(told) > 0
+    assert {type(one["alert"]["events"][0]["event"]["amount"]) for one in told} <= {float, int}
+    measured = {one["alert"]["pattern"] for one in told if one["alert"]["measures"]}
+    assert measured <= {"card-testing"}
+
+
 def test_simulate_then_backtest_finds_what_was_planted(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["simulate", "--count", "6000", "--out", "h.ndjson", "--label", "is_fraud", "--labels", "l.ndjson"]) == 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+import msgspec
 import pytest
 
+from cep.alert import Alert, MatchedEvent
 from cep.demo import Seen, Summary, fields_shown, load_shipped, run_demo, text_of_alert
 from cep.worker import Stop
 
@@ -36,7 +38,31 @@ def test_an_alert_tells_its_sentence_and_its_events_by_step(ran: tuple[Summary, 
     alert = ran[1][0].alert
     lines = text_of_alert(alert, shown[alert.pattern])
     assert alert.message in lines[0]
-    assert [line.split()[0] for line in lines[1:]] == list(dict.fromkeys(event.step for event in alert.events))
+    steps = list(dict.fromkeys(event.step for event in alert.events))
+    assert [line.split()[0] for line in lines[1:]] == [*steps, *(["measures"] if alert.measures else [])]
+
+
+def test_an_alert_tells_its_measures_behind_its_events() -> None:
+    loss = {"loss": msgspec.Raw(b"812.50"), "where": msgspec.Raw(b'"m-9"')}
+    event = MatchedEvent("cashout", "t1", 1_767_225_600_000_000, msgspec.Raw(b'{"amount":812.5}'))
+    alert = Alert(
+        alert_id="0" * 32,
+        pattern="p",
+        version=1,
+        kind="match",
+        severity="high",
+        message="gone",
+        key={"card_id": "c7"},
+        at_us=event.at_us,
+        started_at_us=event.at_us,
+        events=[event],
+        measures=loss,
+    )
+    assert text_of_alert(alert, {"cashout": ["amount"]}) == [
+        "high  p  card_id=c7   gone",
+        "  cashout   00:00:00.000 amount=812.50",
+        '  measures  loss=812.50 where="m-9"',
+    ]
 
 
 def test_whoever_asks_it_to_stop_gets_the_summary_at_once() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cep.alert import Alert
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
+from cep.language.limits import MEASURE_CHARS_MAX
 from cep.pipeline import LaneState, advance, process
 from events.decode import Decoder
 from events.order import Arrived, Orderer, Source
@@ -47,6 +48,27 @@ QUIET: dict[str, Any] = {
 START_MS = 1_767_225_600_000
 
 
+MEASURED: dict[str, Any] = {
+    **SMALL_BIG,
+    "name": "measured",
+    "timeouts": True,
+    "steps": [
+        {"name": "small", "where": "amount < 1", "times": {"at_least": 2}, "greedy": True},
+        {"name": "big", "contiguity": "followed_by", "where": "amount > 500"},
+    ],
+    "measures": {
+        "loss": "sum(small.amount) + big.amount",
+        "smalls": "count(small)",
+        "times_over": "big.amount / avg(small.amount)",
+        "took": "big.at - first(small.at)",
+        "in_country": "big.country",
+        "alike": "first(small.amount) = last(small.amount)",
+        "on": "card",
+    },
+    "alert": {"message": "{loss} in {in_country}, {times_over} times over"},
+}
+
+
 class Line:
     """A lane's state, fed with (id, card, second, amount)."""
 
@@ -63,10 +85,12 @@ class Line:
         self.decoder = Decoder(STREAM, self.state.layout, self.state.strings)
         self.orderer = Orderer((STREAM,), (Source("payments", 0),), self.state.layout)
 
-    def feed(self, *events: tuple[str, str, float, float]) -> list[Alert]:
+    def feed(self, *events: tuple[str, str, float, float], country: object = "DE") -> list[Alert]:
         """One batch."""
         raw = [
-            json.dumps({"id": name, "card": card, "at": START_MS + int(at * 1000), "amount": amount, "country": "DE"})
+            json.dumps(
+                {"id": name, "card": card, "at": START_MS + int(at * 1000), "amount": amount, "country": country}
+            )
             for name, card, at, amount in events
         ]
         count = len(raw)
@@ -140,3 +164,70 @@ def test_a_new_version_goes_on_beside_the_partials_of_the_old() -> None:
     line.change(PatternVersion("small-big", 2, second), Activate("small-big", 2))
     assert [alert.version for alert in line.feed(("t2", "c1", 1, 700))] == [1]
     assert [alert.version for alert in line.feed(("t3", "c1", 2, 0.5), ("t4", "c1", 3, 900))] == [2]
+
+
+def plain(alert: Alert) -> dict[str, str]:
+    """The measures as they stand in the record."""
+    return {name: bytes(value).decode() for name, value in alert.measures.items()}
+
+
+def test_an_alert_carries_its_measures() -> None:
+    """Exact decimals with their places, microseconds, the key; they can be said in the sentence too."""
+    line = Line(MEASURED)
+    (alert,) = line.feed(("t1", "c1", 0, 0.1), ("t2", "c1", 1, 0.2), ("t3", "c1", 2, 700))
+    assert plain(alert) == {
+        "alike": "false",
+        "in_country": '"DE"',
+        "loss": "700.30",
+        "on": '"c1"',
+        "smalls": "2",
+        "times_over": "4666.666666666667",
+        "took": "2000000",
+    }
+    assert alert.message == "700.30 in DE, 4666.666666666667 times over"
+
+
+def test_measures_of_what_did_not_come_are_null() -> None:
+    """A time-out has no cash-out."""
+    line = Line(MEASURED)
+    line.feed(("t1", "c1", 0, 0.1), ("t2", "c1", 1, 0.1))
+    alerts = advance((START_MS + 61_000) * 1000, line.state).alerts
+    assert [plain(alert) for alert in alerts if len(alert.events) == 2] == [
+        {
+            "alike": "true", "in_country": "null", "loss": "null", "on": '"c1"', "smalls": "2", "times_over": "null",
+            "took": "null",
+        }
+    ]  # fmt: skip
+
+
+def test_measures_do_not_depend_on_where_batches_end() -> None:
+    """What a replay computes has the same bytes, however its events come."""
+    events = [("t1", "c1", 0.0, 0.1), ("t2", "c2", 0.5, 0.3), ("t3", "c1", 1.0, 0.2), ("t4", "c2", 1.5, 0.7),
+              ("t5", "c1", 2.0, 700.0), ("t6", "c2", 2.5, 800.0)]  # fmt: skip
+    together = Line(MEASURED).feed(*events)
+    line = Line(MEASURED)
+    assert [alert for event in events for alert in line.feed(event)] == together
+    assert [plain(alert)["loss"] for alert in together] == ["700.30", "801.00"]
+
+
+def test_a_pattern_without_measures_has_none_in_its_alerts() -> None:
+    """And nothing is read for them."""
+    line = Line(SMALL_BIG)
+    (alert,) = line.feed(("t1", "c1", 0, 0.5), ("t2", "c1", 1, 700))
+    assert alert.measures == {}
+    assert line.state.running[0] is not None
+    assert line.state.running[0].measured is None
+
+
+def test_a_field_that_its_record_has_no_good_value_for_is_null_and_the_others_count() -> None:
+    """No condition reads it, so nobody has looked at it before."""
+    line = Line({**MEASURED, "measures": {"loss": "big.amount", "in_country": "big.country"}, "alert": {}})
+    (alert,) = line.feed(("t1", "c1", 0, 0.1), ("t2", "c1", 1, 0.2), ("t3", "c1", 2, 700), country=7)
+    assert plain(alert) == {"in_country": "null", "loss": "700.00"}
+
+
+def test_a_measure_that_is_a_long_text_is_cut() -> None:
+    """Else an alert could outgrow its record."""
+    line = Line({**MEASURED, "measures": {"in_country": "big.country"}, "alert": {}})
+    (alert,) = line.feed(("t1", "c1", 0, 0.1), ("t2", "c1", 1, 0.2), ("t3", "c1", 2, 700), country="x" * 5000)
+    assert plain(alert) == {"in_country": '"' + "x" * (MEASURE_CHARS_MAX - 1) + '…"'}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cep.cli.documents import EXAMPLES
-from cep.testing import Scene, matches, read_lines, scene, sentences, timeouts
+from cep.testing import START_US, Scene, matches, measures, read_lines, scene, sentences, timeouts
 from events.errors import InvalidDocument
+from events.schema import read_stream
 
 CARD_TESTING = EXAMPLES / "patterns" / "card-testing.yaml"
 
@@ -40,6 +41,20 @@ def test_a_match_maps_steps_to_the_numbers_of_its_events() -> None:
 
 def test_the_sentence_is_the_one_that_a_person_would_see() -> None:
     assert sentences(CARD_TESTING, PROBED) == ["3 probes, then 800 at m-9"]
+
+
+def test_the_measures_are_those_of_the_alert() -> None:
+    assert measures(CARD_TESTING, PROBED) == [{"loss": 803.49, "probes": 3}]
+
+
+@pytest.mark.parametrize("written", ["rfc3339", "datetime", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"])
+def test_an_event_time_is_in_the_record_as_the_stream_writes_it(written: str) -> None:
+    """So that a measure can read it back."""
+    stream = read_stream(
+        {"stream": "s", "event_time": {"field": "at", "format": written}, "fields": {"at": "instant", "k": "int64"}}
+    )
+    document = {"name": "p", "stream": "s", "key": ["k"], "steps": [{"name": "a"}], "measures": {"at": "a.at"}}
+    assert measures(document, "k=1 @1h", streams=[stream]) == [{"at": START_US + 3_600_000_000}]
 
 
 def test_the_streams_are_found_beside_the_pattern_so_its_types_count() -> None:

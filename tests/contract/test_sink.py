@@ -64,6 +64,7 @@ def alert(sequence: int, lane: int = 0, epoch: int = 1, pattern: str = "card-tes
             MatchedEvent("probe", ids[0], at_us - 17, msgspec.Raw(b'{"amount": 1.10, "note": "\\u0000 \xc3\xa9"}')),
             MatchedEvent("cashout", ids[1], at_us, msgspec.Raw(b'{"amount":900.00000000000000000001}')),
         ],
+        measures={"loss": msgspec.Raw(b"900.00"), "merchant": msgspec.Raw(b'"m7 \xc3\xa9"')},
         suppressed=sequence % 2 == 1,
         lane=lane,
         epoch=epoch,

@@ -485,6 +485,13 @@ def test_only_needed_fields_are_validated_unless_the_stream_wants_all() -> None:
     assert why({**GOOD, "seconds": 1e-9}, names=(), stream=thorough) == [(0, Reason.OUT_OF_RANGE, "$.seconds")]
 
 
+def test_a_nullable_field_may_stand_before_one_that_every_record_has() -> None:
+    """The order of a declaration is its author's."""
+    turned = replace(TX, fields=FIELDS[::-1])
+    assert why(GOOD, stream=turned) == []
+    assert why({**GOOD, "risk": "high"}, stream=turned) == [(0, Reason.WRONG_TYPE, "$.risk")]
+
+
 def test_strings_get_codes_only_where_a_column_wants_them() -> None:
     """A text that only travels, or is only checked, doesn't fill the table."""
     for stream in (TX, replace(TX, validate=Validate.ALL)):

@@ -11,12 +11,33 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from msgspec import Raw
+from msgspec.structs import replace
+from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
+from cep.alert import Alert
 from cep.storage.database import open_database
 from cep.storage.migrate import current, downgrade, head, upgrade
-from cep.storage.tables import JsonText, metadata
+from cep.storage.rows import alert_of, row_of
+from cep.storage.tables import JsonText, alerts, metadata
 from events.errors import InvalidDocument, ServiceUnavailable
+
+ALERT = Alert(
+    alert_id="0" * 32,
+    pattern="p",
+    version=1,
+    kind="match",
+    severity="high",
+    message="m",
+    key={"card": "c"},
+    at_us=1_700_000_000_000_000,
+    started_at_us=1_700_000_000_000_000,
+    events=[],
+)
+MEASURED = replace(
+    ALERT, alert_id="1" * 32, at_us=ALERT.at_us + 1, measures={"loss": Raw(b"812.50"), "note": Raw(b'"\\u0000"')}
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +97,32 @@ def test_the_migrated_tables_are_those_of_the_code(url: str) -> None:
     assert differences(url) == []
 
 
+def test_alerts_from_before_measures_carry_none(url: str) -> None:
+    """They are kept on the way up, and on the way down again."""
+    upgrade(url, "0001")
+    engine = open_database(url)
+    before = row_of(ALERT)
+    del before["measures"]
+    with engine.begin() as connection:
+        connection.execute(insert(alerts), before)  # without a value of ours the database has to know one
+    with pytest.raises(DBAPIError), engine.connect() as connection:
+        connection.execute(select(alerts.c.measures))
+    upgrade(url)
+    with engine.begin() as connection:
+        connection.execute(insert(alerts), row_of(MEASURED))
+        assert [alert_of(dict(row)) for row in connection.execute(select(alerts).order_by(alerts.c.at)).mappings()] == [
+            ALERT,
+            MEASURED,
+        ]
+    downgrade(url, "0001")
+    with engine.connect() as connection:
+        assert connection.execute(select(alerts.c.alert_id).order_by(alerts.c.at)).scalars().all() == [
+            ALERT.alert_id,
+            MEASURED.alert_id,
+        ]
+    engine.dispose()
+
+
 def test_the_comparison_sees_a_difference(url: str) -> None:
     """Else the test above could not fail."""
     upgrade(url)
@@ -102,7 +149,7 @@ def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
 
 def test_an_unknown_revision_is_refused(url: str) -> None:
     """With the one that there is."""
-    with pytest.raises(InvalidDocument, match="the newest is 0001"):
+    with pytest.raises(InvalidDocument, match="the newest is 0002"):
         upgrade(url, "4711")
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cep.language.document import attempt_pattern, dump_pattern, read_pattern
 from cep.language.limits import DOCUMENT_CHARS_MAX
-from cep.language.measures import measured
 from cep.language.pattern import AlertText, Contiguity, Emit, Group, Inner, Pattern, Skip, Step, Times, flatten
+from cep.measures import measured
 from events.errors import InvalidDocument
 from events.expression import Event, render
 from tests.cep.language.streams import STREAMS
@@ -192,7 +192,7 @@ def test_measures_are_named_expressions_over_the_events_of_the_match_and_its_key
     ]
     probes: list[Event] = [{"amount": Decimal(1), "card_id": "c"}, {"amount": Decimal(3), "card_id": "c"}]
     matched: dict[str, list[Event]] = {"probe": probes, "cashout": [{"amount": Decimal(600), "card_id": "c"}]}
-    assert measured(pattern, matched) == {"probes": 2, "times_over": 300.0, "card": "c"}
+    assert measured(pattern, {"card_id": "c"}, matched) == {"probes": 2, "times_over": 300.0, "card": "c"}
 
 
 def test_json_text_and_a_mapping_mean_what_yaml_means() -> None:

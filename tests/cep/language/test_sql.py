@@ -17,8 +17,8 @@ from cep.language.builder import Pattern as Builder
 from cep.language.check import check
 from cep.language.document import attempt_pattern, dump_pattern, read_pattern
 from cep.language.limits import DOCUMENT_CHARS_MAX
-from cep.language.measures import measured
 from cep.language.pattern import Contiguity, Emit, Inner, Pattern, Skip, Step, Times, flatten
+from cep.measures import measured
 from events.expression import conjuncts, evaluate, references, render
 from events.schema import read_stream
 from tests.reference import Event, Ties, match
@@ -228,7 +228,7 @@ def test_of_another_variable_they_are_the_rows_it_took() -> None:
 def test_measures_are_of_the_whole_match() -> None:
     pattern = read(statement(measures="RUNNING COUNT(A.*) AS c, FINAL LAST(B.n) - A.n AS diff, k AS who"))
     rows = [{"k": 7, "n": 3}, {"k": 7, "n": 5}]
-    assert measured(pattern, {"A": rows[:1], "B": rows[1:]}) == {"c": 1, "diff": 2, "who": 7}
+    assert measured(pattern, {"k": 7}, {"A": rows[:1], "B": rows[1:]}) == {"c": 1, "diff": 2, "who": 7}
 
 
 # -- what a statement finds -------------------------------------------------------------------------------------------
@@ -350,7 +350,10 @@ def rows_of(pattern: Pattern, events: Sequence[Event]) -> list[dict[str, object]
     """The rows of a statement over one key's events, by the reference matcher."""
     by_id = {event.id: event.fields for event in events}
     found, _ = match(pattern, events, Ties.EARLIEST)
-    return [dict(measured(pattern, {step: [by_id[one] for one in ids] for step, ids in each})) for each in found]
+    return [
+        dict(measured(pattern, by_id[each[0][1][0]], {step: [by_id[one] for one in ids] for step, ids in each}))
+        for each in found
+    ]
 
 
 def bids() -> list[list[Event]]:

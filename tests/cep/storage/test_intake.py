@@ -46,6 +46,7 @@ def encoded(*alerts: Alert) -> list[bytes]:
 def test_an_alert_comes_back_from_its_row() -> None:
     """Every field, negative instants and nulls included."""
     each = alert(key={"a": None, "b": True, "c": 2**60, "d": "\x00é"}, suppressed=True, lane=3)
+    each = msgspec.structs.replace(each, measures={"loss": msgspec.Raw(b"812.50"), "none": msgspec.Raw(b"null")})
     assert alert_of(row_of(each)) == each
 
 

@@ -19,6 +19,7 @@ from cep.language.document import attempt_pattern, dump_pattern, read_pattern
 from cep.language.limits import DOCUMENT_CHARS_MAX
 from cep.language.pattern import Contiguity, Emit, Inner, Pattern, Skip, Step, Times, flatten
 from cep.measures import measured
+from cep.testing import START_US, matches, measures
 from events.expression import conjuncts, evaluate, references, render
 from events.schema import read_stream
 from tests.reference import Event, Ties, match
@@ -321,6 +322,10 @@ def test_rows_are_found_as_sql_says(drawn: tuple[str, list[Variable]], rows: lis
         found, _ = match(pattern, events, ties)
         named = [[f"{step}{row}" for step, ids in each for row in ids] for each in found]
         assert named == as_sql_says(variables, rows, pattern.skip)
+    lines = [" ".join(f"{name}={value}".lower() for name, value in {"k": 1, **row}.items()) for row in rows]
+    in_the_kernel = matches(dump_pattern(pattern), "\n".join(lines), streams=(ROWS,))
+    named = [[f"{step}{row - 1}" for step, taken in each.items() for row in taken] for each in in_the_kernel]
+    assert named == as_sql_says(variables, rows, pattern.skip)
 
 
 def test_a_greedy_loop_never_gives_a_row_back_and_a_reluctant_one_leaves_it() -> None:
@@ -436,6 +441,26 @@ def test_nexmarks_statements_find_in_its_bids_what_a_loop_over_them_finds(
         expected += slowly(prices, [event.at_us for event in events])
     assert (pattern.name, len(found)) == (name, rows)
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ["falling-price", "average-below", "average-below-overlapping", "price-drop"])
+def test_the_alerts_of_a_statement_carry_the_rows_that_the_reference_finds(name: str) -> None:
+    file = NEXMARK / "patterns" / f"{name}.sql"
+    ((_, pattern),) = load_patterns([file], {stream.name: stream for stream in load_streams([NEXMARK / "streams"])})
+    flat = sorted((event for own in bids() for event in own), key=lambda event: event.id)
+    later = START_US - flat[0].at_us  # the test kit's time begins there
+    lines = []
+    for event in flat:
+        numbers = " ".join(f"{field}={event.fields[field]}" for field in ("auction", "bidder", "price"))
+        lines.append(f"{numbers} @{(event.at_us + later - START_US) // 1000}ms")
+    expected = []
+    for own in bids():
+        moved = [
+            Event(event.id, event.at_us + later, {**event.fields, "date_time": event.at_us + later}) for event in own
+        ]
+        expected += rows_of(pattern, moved)
+    found = measures(file, "\n".join(lines), streams=NEXMARK / "streams")
+    assert sorted(map(sorted, map(dict.items, found))) == sorted(map(sorted, map(dict.items, expected)))
 
 
 def test_a_folder_of_patterns_may_hold_statements() -> None:

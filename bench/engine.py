@@ -12,6 +12,7 @@ from bench.data import EPOCH_MS, Columns
 from bench.works import plans, stream
 from cep.automaton.plan import Plan
 from cep.matcher.matcher import Matcher
+from cep.matcher.records import PARTIALS_PER_KEY_MAX
 from cep.pipeline import layout_of
 from events.columns import I64, Batch, Layout, StringTable
 from events.decode import Decoder
@@ -104,9 +105,11 @@ def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
     return timed(once, len(records), 1)
 
 
-def started(compiled: Sequence[Plan], layout: Layout, strings: StringTable) -> Matcher:
+def started(
+    compiled: Sequence[Plan], layout: Layout, strings: StringTable, partials_max: int = PARTIALS_PER_KEY_MAX
+) -> Matcher:
     """A matcher that has seen nothing."""
-    matcher = Matcher()
+    matcher = Matcher(partials_max=partials_max)
     matcher.use(compiled, layout, strings.code)
     return matcher
 

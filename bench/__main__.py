@@ -27,6 +27,8 @@ from bench.works import THOUSAND
 
 Row = dict[str, Any]
 
+DOCS = Path(__file__).parent.parent / "docs"
+
 FIVE = tuple(FLINK_MATCHES)
 TIMES_ESPER = {
     "small_big": 10.0,
@@ -85,6 +87,10 @@ class Run:
             self.problems.append(f"{name} {work}: {line['matches']} matches, where ours are {matches}")
         return float(line["events_per_s"])
 
+    def form(self, work: str) -> str:
+        """Which of its forms Esper ran (peers/esper Texts.java): the best one of the work."""
+        return str((self.said["esper", work] or {}).get("form", "not run"))
+
 
 def row(name: str, ours: float, peer: float | None, unit: str, note: str) -> Row:
     """One line of the results; ratio is how many times faster ours is."""
@@ -112,7 +118,8 @@ def columns_rows(run: Run) -> Iterator[Row]:
             note += f", ordered {flinks} as Flink"
         yield row(f"columns/{work}", speed, run.peer("flink", work, flinks), "events/s", f"peer Flink CEP, {note}")
         esper = run.peer("esper", work, matches)
-        yield against(f"esper/{work}", speed, esper, f"peer Esper, matches {matches}", TIMES_ESPER[work])
+        note = f"peer Esper ({run.form(work)}), matches {matches}"
+        yield against(f"esper/{work}", speed, esper, note, TIMES_ESPER[work])
         if work in PEERS["c"].works:
             yield behind_c(work, speed, run.peer("c", work, matches), matches)
     yield from thousand_rows(run)
@@ -137,7 +144,8 @@ def thousand_rows(run: Run) -> Iterator[Row]:
     few = min(run.events, THOUSAND_EVENTS)
     matches, speed = engine.from_columns(THOUSAND, thousand_patterns(few)[0], passes=passes)
     esper = run.peer("esper", THOUSAND, matches, few)
-    yield row(f"esper/{THOUSAND}", speed, esper, "events/s", f"peer Esper, matches {matches}, {few} events")
+    note = f"peer Esper ({run.form(THOUSAND)}), matches {matches}, {few} events"
+    yield row(f"esper/{THOUSAND}", speed, esper, "events/s", note)
 
 
 def thousand_row(part: str, ours: float, matches: int) -> Row:
@@ -206,7 +214,7 @@ def main() -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join((*ALL, FLATNESS))}")
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--passes", type=int, help="columns: ours, Esper's and those of the loop in C")
+    parser.add_argument("--passes", type=int, help="columns: ours, Esper's, the C loop's; of 1 the first counts")
     parser.add_argument("--peers", action="store_true", help="kafka: Flink on the same topic too, which takes minutes")
     parser.add_argument("--delay", action="store_true", help="kafka: only the delay of an alert, no drain")
     options = parser.parse_args()
@@ -220,7 +228,7 @@ def main() -> int:
         except lane.LaneError as error:
             parser.error(str(error))
     if FLATNESS in parts:
-        flatness.write(Path("docs"))
+        flatness.write(DOCS)
     problems: list[str] = []
     if rest := [part for part in parts if part != FLATNESS]:
         rows, problems = measured(rest, options)

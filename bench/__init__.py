@@ -1,1 +1,1 @@
-"""How fast it is, beside its peers on the same machine in one run: `make bench`. Not installed, not run by pytest."""
+"""How fast it is, beside its peers on the same machine in one run: `make bench`. Not installed."""

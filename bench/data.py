@@ -1,12 +1,12 @@
 """The events that every benchmark reads, ours and the peers': made from a seed, never stored in the repository.
 
-`transactions` draws card payments as columns, `ndjson` writes the same payments as JSON records, and
-`thousand_patterns` draws the many-patterns work. `dump_transactions` and `dump_thousand` write them as the raw
+`transactions` draws card payments as columns and `thousand_patterns` the many-patterns work; `ndjson` and
+`thousand_ndjson` write the same events as JSON records. `dump_transactions` and `dump_thousand` write them as the raw
 little-endian files, one a column, that the Java and C peers map.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -57,6 +57,13 @@ FIELDS = {
     "approved": "%s",
 }
 
+# The same of `thousand_patterns`.
+THOUSAND_FIELDS = {
+    **{name: FIELDS[name] for name in ("transaction_id", "card_id", "event_time")},
+    **{f"f{i}": "%.4f" for i in range(8)},
+    **{f"f{i}": "%d" for i in range(8, 10)},
+}
+
 
 def transactions(n: int = 2_000_000) -> Columns:
     """`n` payments in time order: card int32, ts int64 (ms from zero), amount float64, country int32 (0..7).
@@ -75,9 +82,12 @@ def ndjson(columns: Columns, fields: int = len(FIELDS)) -> list[bytes]:
     """
     if not 1 <= fields <= len(FIELDS):
         raise ValueError(f"ndjson: fields is {fields}, but a record has 1 to {len(FIELDS)} fields")
-    names = tuple(FIELDS)[:fields]
-    record = ("{" + ",".join(f'"{name}":{FIELDS[name]}' for name in names) + "}").__mod__
-    return [record(row[:fields]).encode() for row in _rows(columns)]
+    return _written(dict(list(FIELDS.items())[:fields]), (row[:fields] for row in _rows(columns)))
+
+
+def _written(fields: Mapping[str, str], rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    record = ("{" + ",".join(f'"{name}":{shape}' for name, shape in fields.items()) + "}").__mod__
+    return [record(row).encode() for row in rows]
 
 
 def _rows(columns: Columns) -> Iterator[tuple[Any, ...]]:
@@ -133,7 +143,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepPattern:
-    """Two to four steps of one key, joined by followed_by, within `within_ms`; skip past last event."""
+    """Two to four steps of one card, joined by followed_by, within `within_ms`; skip past last event."""
 
     name: str
     steps: tuple[Step, ...]
@@ -145,19 +155,30 @@ def thousand_patterns(
 ) -> tuple[Columns, tuple[StepPattern, ...]]:
     """Many patterns over ten fields, each condition true on 0.1 to 1 % of the events.
 
-    Columns: key int32 and ts int64 as in `transactions`; f0..f4 uniform in [0, 1), f5..f7 lognormal, rounded to four
+    Columns: card int32 and ts int64 as in `transactions`; f0..f4 uniform in [0, 1), f5..f7 lognormal, rounded to four
     decimals and compared with a threshold at a quantile of their distribution; f8 and f9 float64 codes 0..199 (each
     true on 0.5 %), compared by equality. A pattern's conditions and the patterns themselves are independent of
     `n_events`.
     """
     rng = np.random.default_rng(seed)
     patterns = tuple(_step_pattern(rng, i) for i in range(n_patterns))
-    key, ts = _cards_and_instants(rng, n_events)
-    columns: Columns = {"key": key, "ts": ts}
+    card, ts = _cards_and_instants(rng, n_events)
+    columns: Columns = {"card": card, "ts": ts}
     columns |= {f"f{i}": np.round(rng.random(n_events), 4) for i in range(5)}
     columns |= {f"f{i}": np.round(rng.lognormal(3.3, 1.1, n_events), 4) for i in range(5, 8)}
     columns |= {f"f{i}": rng.integers(0, 200, n_events).astype(np.float64) for i in range(8, 10)}
     return columns, patterns
+
+
+def thousand_ndjson(columns: Columns) -> list[bytes]:
+    """The events of `thousand_patterns` as JSON records of about 190 bytes, with the fields of THOUSAND_FIELDS.
+
+    Every number reads back as the same float64.
+    """
+    n = len(columns["ts"])
+    numbers = (columns[f"f{i}"].tolist() for i in range(10))
+    instants = (columns["ts"] + EPOCH_MS).tolist()
+    return _written(THOUSAND_FIELDS, zip(range(n), columns["card"].tolist(), instants, *numbers, strict=True))
 
 
 def _step_pattern(rng: np.random.Generator, number: int) -> StepPattern:
@@ -184,11 +205,11 @@ def dump_transactions(n: int = 2_000_000, out: Path = OUT) -> Path:
 
 
 def dump_thousand(n_events: int, n_patterns: int = 1000, out: Path = OUT) -> Path:
-    """Write `thousand_patterns` once as `key.i32 ts.i64 f0.f64 .. f9.f64 patterns.txt`; return their folder.
+    """Write `thousand_patterns` once as `card.i32 ts.i64 f0.f64 .. f9.f64 patterns.txt`; return their folder.
 
     A line of `patterns.txt` is one pattern: its window in ms, then `field op constant` of each step, tab-separated.
     """
-    folder = out / f"thousand-{n_events}-{n_patterns}"
+    folder = out / f"thousand_patterns-{n_events}-{n_patterns}"
     if not (folder / "complete").exists():
         columns, patterns = thousand_patterns(n_events, n_patterns)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The engine alone: the five works from columns, and from JSON bytes through decoder and order."""
+"""The engine alone: the works from columns, and from JSON bytes through decoder and order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from bench.data import EPOCH_MS, Columns
 from bench.works import plans, stream
 from cep.automaton.plan import Plan
 from cep.matcher.matcher import Matcher
+from cep.matcher.records import PARTIALS_PER_KEY_MAX
 from cep.pipeline import layout_of
-from events.columns import Batch, Layout, StringTable
+from events.columns import I64, Batch, Layout, StringTable
 from events.decode import Decoder
 from events.order import FOREVER_US, NEVER_US, Arrived, Orderer, Source
 from events.texts import Texts
@@ -24,6 +25,10 @@ RECORDS = 2_048
 """Records of one batch from JSON: what a lane takes."""
 PASSES = 15
 """A pass takes a fraction of a second, in which the machine may be slow or fast; Flink's takes half a minute."""
+
+
+TEXTS = {"card_id": ("card", "card-{:05d}"), "country": ("country", "country-{}")}
+"""Fields of text: the column of numbers that each is made of, and how."""
 
 
 class NoRecords:
@@ -39,13 +44,9 @@ class NoRecords:
 
 
 def batches(columns: Columns, layout: Layout, strings: StringTable) -> list[Batch]:
-    """The events as batches of ROWS: text as codes, as the decoder gives it."""
+    """The events as batches of ROWS, with the columns of the layout: text as codes, as the decoder gives it."""
     at_us = (columns["ts"] + EPOCH_MS).astype(np.int64) * 1000
-    found = {"amount": columns["amount"].view(np.int64), "event_time": at_us}
-    for field, column, text in (("card_id", "card", "card-{:05d}"), ("country", "country", "country-{}")):
-        codes = np.array([strings.code(text.format(value)) for value in range(int(columns[column].max()) + 1)])
-        found[field] = codes[columns[column]]
-    values = np.stack([found[column.name] for column in layout.columns])
+    values = np.stack([values_of(columns, column.name, strings) for column in layout.columns])
     made = []
     for first in range(0, len(at_us), ROWS):
         part = slice(first, first + ROWS)
@@ -56,24 +57,33 @@ def batches(columns: Columns, layout: Layout, strings: StringTable) -> list[Batc
     return made
 
 
-def from_columns(work: str, columns: Columns, *, emit: str = "eager") -> tuple[int, float]:
-    """(matches, events per second), the median of PASSES passes after one that is not counted."""
+def values_of(columns: Columns, name: str, strings: StringTable) -> I64:
+    """One field of all events, int64[n]: codes of text, bits of float64."""
+    if name not in TEXTS:
+        return columns[name].view(np.int64)
+    column, text = TEXTS[name]
+    numbers = columns[column]
+    return np.array([strings.code(text.format(value)) for value in range(int(numbers.max()) + 1)])[numbers]
+
+
+def from_columns(work: str, columns: Columns, *, emit: str = "eager", passes: int = PASSES) -> tuple[int, float]:
+    """(matches, events per second), the median of the passes; of several, a first one is not counted."""
     compiled = plans(work, emit=emit)
     strings = StringTable()
-    layout = layout_of((stream(),), compiled)
+    layout = layout_of((stream(work),), compiled)
     parts = batches(columns, layout, strings)
 
     def once() -> int:
         matcher = started(compiled, layout, strings)
         return sum(len(matcher.process(part)) for part in parts) + len(matcher.advance(FOREVER_US))
 
-    return timed(once, len(columns["ts"]), PASSES)
+    return timed(once, len(columns["ts"]), passes)
 
 
 def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
     """(matches, events per second) from records in memory: decode, order, match; one pass after a short one."""
     compiled = plans(work)
-    source = stream()
+    source = stream(work)
 
     def once(taken: Sequence[bytes] = records) -> int:
         strings = StringTable()
@@ -95,9 +105,11 @@ def from_json(work: str, records: Sequence[bytes]) -> tuple[int, float]:
     return timed(once, len(records), 1)
 
 
-def started(compiled: Sequence[Plan], layout: Layout, strings: StringTable) -> Matcher:
+def started(
+    compiled: Sequence[Plan], layout: Layout, strings: StringTable, partials_max: int = PARTIALS_PER_KEY_MAX
+) -> Matcher:
     """A matcher that has seen nothing."""
-    matcher = Matcher()
+    matcher = Matcher(partials_max=partials_max)
     matcher.use(compiled, layout, strings.code)
     return matcher
 

@@ -1,9 +1,10 @@
-"""The five works as Stakeout patterns, and the stream they run over."""
+"""The works as Stakeout patterns, and the streams they run over."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from bench.data import StepPattern, thousand_patterns
 from cep.automaton.plan import Plan, compile_pattern
 from cep.language.document import read_pattern
 from events.schema import Stream, read_stream
@@ -22,6 +23,21 @@ fields:
   amount: {type: float64}
   country: {type: string}
 """
+
+THOUSAND = "thousand_patterns"
+
+# What `bench.data.thousand_patterns` draws: f0 .. f9.
+STREAM_OF_THOUSAND = """
+stream: transactions
+topic: transactions
+event_time: {field: event_time, format: epoch_ms}
+key: [card_id]
+order: arrival
+fields:
+  transaction_id: {type: string}
+  card_id: {type: string}
+  event_time: {type: instant}
+""" + "".join(f"  f{number}: {{type: float64}}\n" for number in range(10))
 
 
 def document(name: str, within: str, *steps: dict[str, Any]) -> dict[str, Any]:
@@ -71,12 +87,29 @@ WORKS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def stream() -> Stream:
-    """The stream of the works."""
-    return read_stream(STREAM, "transactions.yaml")
+def steps_in_turn(pattern: StepPattern) -> dict[str, Any]:
+    """One of the thousand patterns."""
+    steps = [
+        {"name": f"s{place}", "where": f"{step.field} {step.op} {step.constant!r}"}
+        | ({"contiguity": "followed_by"} if place else {})
+        for place, step in enumerate(pattern.steps)
+    ]
+    return document(pattern.name, f"{pattern.within_ms}ms", *steps)
+
+
+def documents(work: str) -> list[dict[str, Any]]:
+    """The work's patterns as their authors would write them."""
+    if work == THOUSAND:
+        return [steps_in_turn(pattern) for pattern in thousand_patterns(0)[1]]
+    return WORKS[work]
+
+
+def stream(work: str) -> Stream:
+    """The stream of a work."""
+    return read_stream(STREAM_OF_THOUSAND if work == THOUSAND else STREAM, "transactions.yaml")
 
 
 def plans(work: str, *, emit: str = "eager") -> list[Plan]:
     """The work's patterns, compiled."""
-    streams = {"transactions": stream()}
-    return [compile_pattern(read_pattern({**one, "emit": emit}, streams, work)) for one in WORKS[work]]
+    streams = {"transactions": stream(work)}
+    return [compile_pattern(read_pattern({**one, "emit": emit}, streams, work)) for one in documents(work)]

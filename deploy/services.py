@@ -421,20 +421,27 @@ def _docker(name: str, *arguments: str) -> None:
 
 
 def _obtain(name: str) -> None:
-    """Sees to it that the programs of a service are on this machine, by Debian's packages if need be."""
+    """Sees to it that the programs of a service are on this machine."""
     kind = KINDS[name]
-    missing = kind.missing()
-    if not missing:
+    obtain(
+        kind.missing, f"{name}: no Docker engine answers and ", f"start Docker, or set {kind.variable} to an address"
+    )
+
+
+def obtain(missing: Callable[[], dict[str, str]], reason: str, otherwise: str) -> None:
+    """Installs what is missing, program → Debian packages. ServiceError, with what else there is to do: it can't."""
+    found = missing()
+    if not found:
         return
-    programs, packages = ", ".join(missing), " ".join(missing.values())
-    why = f"{name}: no Docker engine answers and there is no program {programs}"
-    remedy = f"Install it (Debian: apt-get install {packages}), start Docker, or set {kind.variable} to an address."
+    packages = " ".join(found.values())
+    why = f"{reason}there is no program {', '.join(found)}"
+    remedy = f"Install it (Debian: apt-get install {packages}), {otherwise}."
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        reason = "this user is not root" if shutil.which("apt-get") else "this is not Debian"
-        raise ServiceError(f"{why}; it can't be installed from here, {reason}.\n{remedy}")
+        said = "this user is not root" if shutil.which("apt-get") else "this is not Debian"
+        raise ServiceError(f"{why}; it can't be installed from here, {said}.\n{remedy}")
     _say(f"installing {packages} (apt-get)")
-    output = _apt_install(list(missing.values()))
-    if kind.missing():
+    output = _apt_install(packages.split())
+    if missing():
         raise ServiceError(f"{why}; apt-get could not install {packages}:\n{_last_lines(output)}\n{remedy}")
 
 

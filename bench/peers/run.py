@@ -1,7 +1,8 @@
 """Run a work on another engine: `run_peer("flink", "small_big")`, or `python -m bench.peers.run flink small_big`.
 
 A peer is built on first use, into a cache folder outside the tree (STAKEOUT_CACHE, else ~/.cache/stakeout). Its jars
-are fetched by Maven as packages, by Maven's own settings; none is part of this repository.
+are fetched by Maven as packages, by Maven's own settings; none is part of this repository. Maven and the compilers are
+installed by apt-get where they are missing, when root.
 
     flink   the five works of bench/data.py, and `decode`; from columns, or from a Kafka topic of JSON
     esper   the five works, and thousand_patterns
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.data import FLINK_MATCHES, dump_thousand, dump_transactions
+from deploy.services import ServiceError, obtain
 
 HERE = Path(__file__).parent
 JAVA_MAJOR_MIN = 17
@@ -129,8 +131,8 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _build_java(folder: Path) -> None:
-    mvn = _tool("mvn", "Maven", "maven")
-    _tool("javac", f"a Java {JAVA_MAJOR_MIN} development kit", "openjdk-17-jdk-headless")
+    mvn = _tool("mvn", "maven")
+    _tool("javac", "openjdk-17-jdk-headless")
     _check_java()
     done = subprocess.run([mvn, "-q", "-B", "package"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
@@ -141,7 +143,7 @@ def _build_java(folder: Path) -> None:
 
 
 def _check_java() -> None:
-    java = _tool("java", f"Java {JAVA_MAJOR_MIN}", "openjdk-17-jre-headless")
+    java = _tool("java", "openjdk-17-jre-headless")
     told = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
     major = re.search(r'version "(\d+)', told)
     if not major or int(major[1]) < JAVA_MAJOR_MIN:
@@ -151,23 +153,27 @@ def _check_java() -> None:
 
 
 def _build_c(folder: Path) -> None:
-    gcc = _tool("gcc", "a C compiler", "gcc")
+    gcc = _tool("gcc", "gcc libc6-dev")
     flags = ["-O3", "-march=native", "-ffp-contract=off", "-Wall", "-Wextra"]
     done = subprocess.run([gcc, *flags, "-o", "loop", "loop.c"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise PeerError(f"gcc could not build loop.c:\n{_tail(done.stderr)}")
 
 
-def _tool(program: str, what: str, package: str) -> str:
+def _tool(program: str, packages: str) -> str:
+    """Its path; installed by Debian's packages if need be, as the services are."""
+    try:
+        obtain(lambda: {} if shutil.which(program) else {program: packages}, "bench: ", "or put it on the PATH")
+    except ServiceError as error:
+        raise PeerError(str(error)) from None
     path = shutil.which(program)
-    if not path:
-        raise PeerError(f"{program} is not on the PATH: install {what} (on Debian: apt-get install {package})")
+    assert path, "obtained"
     return path
 
 
 def _java(main: str, *flags: str) -> Callable[[Path], list[str]]:
     def command(folder: Path) -> list[str]:
-        java = _tool("java", f"Java {JAVA_MAJOR_MIN}", "openjdk-17-jre-headless")
+        java = _tool("java", "openjdk-17-jre-headless")
         jars = f"{folder}/target/peer.jar{os.pathsep}{folder}/target/lib/*"
         return [java, *flags, "-cp", jars, f"stakeout.bench.{main}"]
 

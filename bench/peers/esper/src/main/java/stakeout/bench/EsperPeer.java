@@ -92,7 +92,7 @@ public final class EsperPeer {
 
     private static Object[][] read(String work, String folder, int n) throws IOException {
         boolean thousand = work.equals("thousand_patterns");
-        List<String> names = new ArrayList<>(List.of(thousand ? "key.i32" : "card.i32", "ts.i64"));
+        List<String> names = new ArrayList<>(List.of("card.i32", "ts.i64"));
         if (thousand) IntStream.range(0, 10).forEach(i -> names.add("f" + i + ".f64"));
         else names.addAll(List.of("amount.f64", "country.i32"));
         Object[][] events = new Object[n][names.size()];

@@ -520,10 +520,8 @@ class Builder:
 
     # Any order
 
-    def any_order(
-        self, group: Group, target: State, beyond: State, place: Place, first: bool, optional: bool
-    ) -> State:
-        """So many members, in every order. What is optional passes over in a state of its own, as a single step does."""
+    def any_order(self, group: Group, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
+        """So many members, in every order. What is optional passes over in a state of its own, as a step does."""
         contiguity = reached(group, place) if first else CONTIGUITY_INSIDE[group.inner]
         if target.edges:
             target = self.freed(target, group, place)

@@ -211,9 +211,7 @@ class Builder:
 
     # -- any order ------------------------------------------------------------------------------------------------
 
-    def permuted(
-        self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], again: bool, scope: Scope
-    ) -> int:
+    def permuted(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], again: bool, scope: Scope) -> int:
         """Any `any_of` of a group's members, in any order, then `rest`. again: is it a further pass of a loop?
 
         What is awaited follows from what was taken, not from the order in which it came: a state per set of members

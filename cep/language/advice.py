@@ -192,7 +192,8 @@ def order_is_bound(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
             if permute.any_of and step not in flatten((member,))
         }
         for path, history in histories(place):
-            condition = place.item.where if isinstance(place.item, Step) else place.item.until
+            own = place.item.where if isinstance(place.item, Step) and path.endswith(".where") else None
+            condition = own or place.item.until
             if history.step in others and condition is not None and not says_if_unknown(condition, history.step):
                 yield Problem(
                     path,

@@ -105,9 +105,11 @@ def loop_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
             )
     states = sum(copies(place) for place in found if isinstance(place.item, Step))
     if states > STATES_MAX:
+        permutes = any(place.is_member for place in found)
         yield Problem(
             "steps",
-            f"its loops inside loops count {states} elements one by one; at most {STATES_MAX} are allowed",
+            f"its loops inside {'loops and permutes' if permutes else 'loops'} count {states} elements one by one;"
+            f" at most {STATES_MAX} are allowed",
             "lower the bounds of the loops, or leave the upper bound away",
         )
 
@@ -207,7 +209,7 @@ def negated_alone(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         if not item.contiguity.negated:
             continue
         if isinstance(item, Group):
-            reason = "a group can't be absent as a whole"
+            reason = f"a {item.word} can't be absent as a whole"
             yield Problem(f"{place.path}.contiguity", reason, "put the absence on one step")
         options = {
             "times": loops(item),
@@ -254,7 +256,8 @@ def greedy_fits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         if not item.greedy or item.contiguity.negated:
             continue
         if isinstance(item, Group):
-            yield Problem(f"{place.path}.greedy", "a group can't be greedy", "make a loop inside the group greedy")
+            reason, hint = f"a {item.word} can't be greedy", f"make a loop inside the {item.word} greedy"
+            yield Problem(f"{place.path}.greedy", reason, hint)
         elif not loops(item):
             reason = f"{called(item)} takes one event, so it can't be greedy"
             yield Problem(f"{place.path}.greedy", reason, "`greedy` is for loops: add `times` or `one_or_more`")
@@ -386,10 +389,12 @@ def skip_target(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     if pattern.skip not in (Skip.TO_FIRST, Skip.TO_LAST):
         return
     names = [place.item.name for place in found if isinstance(place.item, Step) and not place.around]
-    grouped = {place.item.name for place in found if isinstance(place.item, Step) and place.around}
+    grouped = {place.item.name: place for place in found if isinstance(place.item, Step) and place.around}
     path = f"skip.{pattern.skip}"
     if pattern.skip_to in grouped:
         reason = f"`{pattern.skip_to}` stands in a group and may be there several times over"
+        if grouped[pattern.skip_to].is_member:
+            reason = f"`{pattern.skip_to}` stands in a permute: where in the match it comes, if it does, is open"
         yield Problem(path, reason, "skip to a step outside the groups")
     elif pattern.skip_to not in names:
         yield Problem(path, f"there is no step `{pattern.skip_to}`", closest(pattern.skip_to, names))
@@ -455,7 +460,8 @@ def gap_has_meaning(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     for place in found:
         item = place.item
         if item.gap_us and isinstance(item, Group):
-            yield Problem(f"{place.path}.gap", "a group can't have a `gap`", "put it on the steps of the group")
+            reason, hint = f"a {item.word} can't have a `gap`", f"put it on the steps of the {item.word}"
+            yield Problem(f"{place.path}.gap", reason, hint)
         elif item.gap_us and item.contiguity.negated and (place.after is not None or place.around):
             yield Problem(
                 f"{place.path}.gap",

@@ -65,7 +65,7 @@ def members(group: Group) -> str:
     names = enumeration(tuple(described(member) for member in group.steps))
     if group.any_of == len(group.steps):
         return f"{names}, in any order"
-    return f"any one of {names}" if group.any_of == 1 else f"any {group.any_of} of {names}, in any order"
+    return f"one of: {names}" if group.any_of == 1 else f"any {group.any_of} of: {names}, in any order"
 
 
 def described(item: Step | Group) -> str:

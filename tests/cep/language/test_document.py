@@ -332,7 +332,8 @@ def test_the_canonical_document_says_nothing_twice() -> None:
 
 WORDS = st.sampled_from(
     ["name", "steps", "group", "permute", "any_of", "where", "or", "times", "at_least", "at_most", "exactly", "greedy",
-     "optional", "within", "gap", "key", "skip", "to_first", "stream", "alert", "message", "until", "contiguity", "one_or_more", "severity"]
+     "optional", "within", "gap", "key", "skip", "to_first", "stream", "alert", "message", "until", "contiguity",
+     "one_or_more", "severity"]
 )  # fmt: skip
 VALUES = st.recursive(
     st.none()

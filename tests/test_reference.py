@@ -329,7 +329,7 @@ def test_random_permutes_are_often_accepted_and_sometimes_match() -> None:
     accepted = [pattern for pattern in map(random_permute, map(Random, range(100))) if not check(pattern)]
     assert len(accepted) > 60
     found = [bool(match(pattern, random_stream(Random(7)))[0]) for pattern in accepted]
-    assert sum(found) > 20
+    assert sum(found) > 10
 
 
 def test_the_reference_answers_as_flink_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,9 +32,9 @@ def random_permute(rng: Random) -> Pattern:
     """A pattern with steps in any order, which Flink does not have: also nested, looped, and of some of the steps."""
     while True:
         writer = Writer(rng, wide=True, permutes=0.6)
-        document = rounded(rng, writer.sequence(rng.choices((1, 2, 3), (3, 4, 3))[0], depth=0))
+        document = rounded(rng, writer.sequence(rng.choices((1, 2, 3), (4, 4, 2))[0], depth=0))
         if rng.random() < 0.9:
-            document.setdefault("within_ms", rng.randint(4, 14))
+            document["within_ms"] = rng.randint(6, 20)
         if writer.permuted:
             return read_pattern(document, name="random")
 

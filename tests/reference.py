@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
+from functools import reduce
 from typing import NamedTuple
 
 from cep.language.pattern import Contiguity, Emit, Group, Inner, Pattern, Skip, Step, Times, flatten
@@ -267,8 +268,8 @@ class Place:
 
     @property
     def head_of(self) -> Group | None:
-        """The group that begins here, if any."""
-        return None if self.before else self.group
+        """The group that begins here, if any; in any order none of its members is its beginning."""
+        return None if self.before or (self.group and self.group.any_of) else self.group
 
     def unless_stopped(self, guard: Guard) -> Guard:
         """A guard that the group's `until` takes back; only the innermost group's counts."""
@@ -305,6 +306,9 @@ def inlined(items: tuple[Item, ...], at_end: bool = True) -> tuple[Item, ...]:
     for item in items:
         if not isinstance(item, Group):
             result.append(item)
+            continue
+        if item.any_of:
+            result.append(replace(item, steps=tuple(inlined((member,))[0] for member in item.steps)))
             continue
         last = at_end and item is items[-1]
         inside = inlined(item.steps, last and item.times.single)
@@ -443,6 +447,8 @@ class Builder:
         """One element of a chain: a step that takes one event, or one iteration of a group."""
         if isinstance(item, Step):
             return self.single(item, target, beyond, place, first, optional)
+        if item.any_of:
+            return self.any_order(item, target, beyond, place, first, optional)
         state = self.iteration(item, target, place, again=not first)
         if optional:
             state.add(Action.PROCEED, place.unless_stopped(always), beyond)
@@ -508,11 +514,44 @@ class Builder:
     def endless_group(self, group: Group, target: State, place: Place) -> State:
         """After an iteration a run waits in `rest`, which leads back to the group's head, and from there out."""
         rest = State()
-        head = self.iteration(group, rest, place, again=True)
-        guard = place.unless_stopped(always)
-        head.add(Action.PROCEED, guard, target)
-        rest.add(Action.PROCEED, guard, head)
+        head = self.element(group, rest, target, place, first=False, optional=True)
+        rest.add(Action.PROCEED, place.unless_stopped(always), head)
         return head
+
+    # Any order
+
+    def any_order(self, group: Group, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
+        """So many members, in every order. What is optional passes over in a state of its own, as a step does."""
+        contiguity = reached(group, place) if first else CONTIGUITY_INSIDE[group.inner]
+        if target.edges:
+            target = self.freed(target, group, place)
+        state = waiting = self.one_of(group, group.steps, group.any_of, contiguity, target, place)
+        if optional or (place.head_of and place.head_of.optional and not place.again):
+            state = State(edges=[replace(edge) for edge in waiting.edges])
+            (self.stop_here if first else self.stop_inside)(waiting, place)
+        if optional:
+            state.add(Action.PROCEED, place.unless_stopped(always), beyond)
+        return state
+
+    def one_of(
+        self, group: Group, missing: tuple[Item, ...], left: int, contiguity: Contiguity, target: State, place: Place
+    ) -> State:
+        """A tree of all orders: one of the missing members, then one of the others, until none is left to take.
+
+        Relaxed contiguity passes over what is wanted by none of the missing members.
+        """
+        state = State()
+        for member in missing:
+            others = tuple(other for other in missing if other is not member)
+            between = CONTIGUITY_INSIDE[group.inner]
+            own = duplicate(target) if target.edges else target
+            following = self.one_of(group, others, left - 1, between, target, place) if left > 1 else own
+            inside = Place((), None if left > 1 else place.behind, group)
+            state.add(Action.PROCEED, always, self.presence(member, following, inside))
+        if contiguity is not STRICT:
+            unwanted = reduce(both, [negation(holds(step.where)) for member in missing for step in heads(member)])
+            state.add(Action.IGNORE, unless(group.until, always if contiguity is ANY else unwanted), state)
+        return state
 
 
 def takes(step: Step, place: Place) -> Guard:
@@ -522,10 +561,22 @@ def takes(step: Step, place: Place) -> Guard:
 
 def passes_first(step: Step, place: Place) -> Guard | None:
     """What may come before a step's first element, None for nothing. A group's head is reached as the group is."""
+    return passes(reached(step, place), step, place)
+
+
+def reached(item: Item, place: Place) -> Contiguity:
+    """How an item's first event is reached."""
     group = place.head_of
     if group is None:
-        return passes(step.contiguity if place.before else STRICT, step, place)
-    return passes(CONTIGUITY_INSIDE[group.inner] if place.again else group.contiguity, step, place)
+        return item.contiguity if place.before else STRICT
+    return CONTIGUITY_INSIDE[group.inner] if place.again else group.contiguity
+
+
+def heads(item: Item) -> list[Step]:
+    """The steps that may take an item's first event."""
+    if isinstance(item, Step):
+        return [item]
+    return [step for member in (item.steps if item.any_of else item.steps[:1]) for step in heads(member)]
 
 
 def passes_later(step: Step, place: Place) -> Guard | None:
@@ -891,6 +942,7 @@ def quantifier_problems(item: Item) -> list[str]:
         (least < 0 or most == 0 or (most is not None and most < least), "times needs 0 <= least <= most, most > 0"),
         (most is None and least == 0, "an unbounded loop takes at least one; make it optional instead"),
         (item.greedy and isinstance(item, Group), "a group can't be greedy"),
+        (isinstance(item, Group) and item.any_of > 0, "Flink has no permute"),
         (item.greedy and item.times.single, "a single step can't be greedy"),
         (item.greedy and item.inner is Inner.COMBINATIONS, "greedy and combinations exclude each other"),
         (item.inner is not Inner.RELAXED and item.times.single, "only a loop has an inner contiguity"),

@@ -12,12 +12,13 @@ from typing import NamedTuple, cast
 
 import pytest
 
+from cep.language.check import check
 from cep.language.pattern import Contiguity, Emit, Group, Inner, Pattern, Skip, Step, Times
 from events.expression import Aggregate, Binary, Constant, Expression, Field, History, OneOf, Unary
 from events.types import BOOL, INT64, STRING
 from tests.conformance.__main__ import main
 from tests.conformance.classes import difference_class, may_tie
-from tests.conformance.generate import random_pattern, random_stream
+from tests.conformance.generate import random_pattern, random_permute, random_stream
 from tests.reference import Event, Item, Match, Ties, Value, evaluate, match, reject_reason
 
 VECTORS = Path(__file__).parent / "conformance" / "vectors.txt"
@@ -321,6 +322,14 @@ def test_random_patterns_are_mostly_accepted_and_sometimes_match() -> None:
     assert len(accepted) > 120
     found = [bool(match(pattern, random_stream(Random(7)))[0]) for pattern in accepted]
     assert sum(found) > 30
+
+
+def test_random_permutes_are_often_accepted_and_sometimes_match() -> None:
+    """The same of those with a `permute`."""
+    accepted = [pattern for pattern in map(random_permute, map(Random, range(100))) if not check(pattern)]
+    assert len(accepted) > 60
+    found = [bool(match(pattern, random_stream(Random(7)))[0]) for pattern in accepted]
+    assert sum(found) > 10
 
 
 def test_the_reference_answers_as_flink_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ single element is; a step and a group are both bodies, so every quantifier works
     single      (S) ──take──▶ rest                     optional    (S) ┄proceed┄▶ rest as well
     loop        (L) ──take──▶ (L), (L) ┄proceed┄▶ rest
     times       (S1) ──▶ (S2) ──▶ … ──▶ rest
+    permute     ({}) ──a──▶ ({a}) ──b──▶ ({a, b}) = rest, ({}) ──b──▶ ({b}) ──a──▶ ({a, b}): a state per set taken
 
 Relaxed contiguity is an IGNORE edge guarded by NOT(the awaited condition), `followed_by_any` one without a guard,
 strict contiguity none. FINAL (the match) has no state; edges lead to it directly.
@@ -17,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from cep.automaton.graph import ALWAYS, FINAL, Action, Edge, Graph, Guard, State, both
-from cep.language.pattern import Contiguity, Group, Inner, Step
+from cep.language.pattern import Contiguity, Group, Inner, Step, first_steps, flatten
 from events.expression import Expression
 
 Bits = Callable[[Expression | None, str], Guard]
@@ -68,6 +70,11 @@ def gap_of(step: Step, scope: Scope, first: bool) -> int:
     return min((gap for gap in gaps if gap), default=0)
 
 
+def left_out_by_head(scope: Scope) -> bool:
+    """Is a way around a whole group, which may be left out, added to the item's entry?"""
+    return scope.head and scope.first and scope.group is not None and scope.group.optional
+
+
 class Builder:
     """Builds one pattern's graph. `bits` answers the guard of a condition and numbers new ones."""
 
@@ -100,10 +107,10 @@ class Builder:
             return self.until(scope)
         return both(self.until(scope), self.bits(step.where, step.stream).negated())
 
-    def outer(self, step: Step, scope: Scope) -> Contiguity:
+    def outer(self, item: Item, scope: Scope) -> Contiguity:
         """How the first element is reached: a group's head is reached as the group is."""
         if not scope.head or scope.group is None:
-            return step.contiguity
+            return item.contiguity
         return scope.group.contiguity if scope.first else INNER[scope.group.inner]
 
     def inner(self, step: Step, scope: Scope) -> Contiguity:
@@ -122,7 +129,7 @@ class Builder:
 
     def without_nots(self, rest: int, optional: bool, scope: Scope) -> int:
         """`rest` once an optional element was taken: the absences before that element no longer count."""
-        if rest == FINAL or not optional or not scope.nots:
+        if rest == FINAL or not optional or not scope.nots or self.is_open(rest):
             return rest
         names = {absence.name for absence in scope.nots}
         edges = []
@@ -162,6 +169,8 @@ class Builder:
         scope: Scope,
     ) -> int:
         """One element of `item`, then `rest`; `skip` are the ways around it when it is optional (guards, target)."""
+        if isinstance(item, Group) and item.any_of:
+            return self.permuted(item, rest, skip, contiguity_inner, scope)
         if isinstance(item, Group):
             return self.iteration(item, rest, skip, replace(scope, first=not contiguity_inner))
         contiguity = self.inner(item, scope) if contiguity_inner else self.outer(item, scope)
@@ -177,8 +186,7 @@ class Builder:
         self.skip_edges(state, skip)
         if ignore:
             waiting = state
-            group_may_be_left_out = scope.head and scope.first and scope.group is not None and scope.group.optional
-            if skip or group_may_be_left_out:
+            if skip or left_out_by_head(scope):
                 waiting = self.graph.add(State(step=number, label=item.name))
                 self.graph.append(waiting, *takes)
                 self.graph.append(waiting, *(Edge(guard, Action.IGNORE, waiting) for guard in ignore))
@@ -200,6 +208,62 @@ class Builder:
         entry = self.sequence(group.steps, rest, Scope(next_not=scope.next_not, group=group, first=scope.first))
         self.skip_edges(entry, skip)
         return entry
+
+    # -- any order ------------------------------------------------------------------------------------------------
+
+    def permuted(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], again: bool, scope: Scope) -> int:
+        """Any `any_of` of a group's members, in any order, then `rest`. again: is it a further pass of a loop?
+
+        What is awaited follows from what was taken, not from the order in which it came: a state per set of members
+        taken so far, 2^k of them and not k!, and no two paths to one match.
+        """
+        onward = self.without_nots(rest, group.optional, scope)
+        places = range(len(group.steps))
+        between = INNER[group.inner]
+        states = {frozenset(taken): onward for taken in combinations(places, group.any_of)}
+        for size in range(group.any_of - 1, -1, -1):
+            inside = Scope(next_not=scope.next_not if size == group.any_of - 1 else None, group=group)
+            contiguity = between if size or again else self.outer(group, scope)
+            states = {
+                taken: self.one_more(group, taken, states, contiguity, inside)
+                for taken in map(frozenset, combinations(places, size))
+            }
+        waiting = entry = states[frozenset()]
+        if skip or left_out_by_head(scope):  # the way around is there only until an event was passed over
+            entry = self.graph.add(self.graph.states[waiting])
+            self.graph.append(waiting, *(self.loop_kills(scope) if again else self.kills(scope.nots)))
+            self.skip_edges(entry, skip)
+        return entry
+
+    def one_more(
+        self, group: Group, taken: frozenset[int], states: dict[frozenset[int], int], between: Contiguity, scope: Scope
+    ) -> int:
+        """One of the members that are not taken yet, then the state of the set with it.
+
+        Members are strict (`opened`): what is passed over is decided here for all of them at once. Relaxed contiguity
+        passes over what none of them would take.
+        """
+        missing = [(item, taken | {place}) for place, item in enumerate(group.steps) if place not in taken]
+        entries = [self.quantified(item, self.own(states[after], item), scope) for item, after in missing]
+        awaited = [step for item, _ in missing for step in first_steps(item)]
+        passed = [] if between is STRICT else self.until(scope)
+        if between is RELAXED:
+            for step in awaited:
+                passed = both(passed, self.bits(step.where, step.stream).negated())
+        state = self.graph.add(State(label=" or ".join(step.name for step in awaited)))
+        self.graph.append(state, *(Edge(ALWAYS, Action.PROCEED, entry) for entry in entries))
+        self.graph.append(state, *(Edge(guard, Action.IGNORE, state) for guard in passed))
+        return state
+
+    def own(self, rest: int, item: Item) -> int:
+        """`rest`, as a copy where a greedy loop of the item takes its events from it: other members lead there too."""
+        if rest == FINAL or self.is_open(rest) or not any(step.greedy for step in flatten((item,))):
+            return rest
+        return self.graph.copy(rest, self.graph.states[rest].edges)
+
+    def is_open(self, number: int) -> bool:
+        """Is it the end of a loop's body, whose edges back are still to come?"""
+        return not self.graph.states[number].edges
 
     # -- quantifiers ----------------------------------------------------------------------------------------------
 
@@ -276,8 +340,7 @@ class Builder:
     def loop_of_group(self, group: Group, around: list[tuple[list[Guard], int]], scope: Scope) -> int:
         """A further pass through the group, or what follows."""
         back = self.graph.add(State(label="again"))
-        entry = self.iteration(group, back, [], replace(scope, first=False))
-        self.skip_edges(entry, around)
+        entry = self.element(group, back, around, True, scope)
         self.graph.append(back, *(Edge(guard, Action.PROCEED, entry) for guard in self.until(scope)))
         return entry
 

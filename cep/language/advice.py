@@ -8,6 +8,7 @@ from cep.language.pattern import Contiguity, Emit, Group, Inner, Pattern, Skip, 
 from cep.language.places import Item, Place, called, histories, last_of, loops, unbounded
 from cep.language.wording import span
 from events.errors import Problem
+from events.expression import Binary, Expression, Unary, references, walk
 
 WAITING = (Contiguity.FOLLOWED_BY, Contiguity.FOLLOWED_BY_ANY)
 
@@ -100,6 +101,13 @@ def loops_end(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
                 " each match",
                 "add `within` to the pattern, or use followed_by",
             )
+        if isinstance(item, Group) and item.any_of > 1 and item.inner is Inner.COMBINATIONS:
+            yield Problem(
+                f"{place.path}.combinations",
+                f"every partial that waits for the others of {called(item)} would live for ever: in any combination it"
+                " keeps waiting after each match",
+                "add `within` to the pattern, or leave `combinations` away",
+            )
 
 
 def breaks_off(item: Item) -> bool:
@@ -137,6 +145,12 @@ def partials_stay(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
                 f"a partial that waits for {called(item)} lives for ever if none comes",
                 "add `within`",
             )
+        if isinstance(item, Group) and item.any_of > 1 and item.inner is Inner.RELAXED:
+            yield Problem(
+                place.path,
+                f"a partial that waits for the others of {called(item)} lives for ever if none comes",
+                "add `within`",
+            )
 
 
 def partials_grow(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
@@ -167,6 +181,40 @@ def partials_grow(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
             )
 
 
+def order_is_bound(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """A condition that reads another step of its permute holds only after that step, unless it says otherwise."""
+    for place in found:
+        inside = [*place.around, place.item]
+        others = {
+            step.name: called(permute)
+            for permute, member in zip(place.around, inside[1:], strict=True)
+            for step in flatten(permute.steps)
+            if permute.any_of and step not in flatten((member,))
+        }
+        for path, history in histories(place):
+            own = place.item.where if isinstance(place.item, Step) and path.endswith(".where") else None
+            condition = own or place.item.until
+            if history.step in others and condition is not None and not says_if_unknown(condition, history.step):
+                yield Problem(
+                    path,
+                    f"of `{history.step}` nothing is known before it has come, and then this does not hold: it binds"
+                    f" the order of {others[history.step]}",
+                    f"say what holds then, as `{history.step}.field is null or …`, or put both in a `group`",
+                )
+
+
+def says_if_unknown(condition: Expression, step: str) -> bool:
+    """Does it count the events of the step, or say what holds where there are none?"""
+    read = {each for each in references(condition) if each.step == step}
+    asked = {
+        each
+        for node in walk(condition)
+        if (isinstance(node, Unary) and node.op == "is_null") or (isinstance(node, Binary) and node.op == "coalesce")
+        for each in references(node)
+    }
+    return bool(asked & read) or all(each.aggregate == "count" for each in read)
+
+
 WARNINGS: tuple[Rule, ...] = (
     greedy_loses,
     alerts_wait,
@@ -174,4 +222,5 @@ WARNINGS: tuple[Rule, ...] = (
     gap_without_before,
     partials_stay,
     partials_grow,
+    order_is_bound,
 )

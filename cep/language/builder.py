@@ -60,6 +60,25 @@ class PatternBuilder:
         }  # fmt: skip
         return cls({word: value for word, value in settings.items() if value}).then("", first)
 
+    @classmethod
+    def permute(cls, *members: str | PatternBuilder, any_of: int = 0) -> PatternBuilder:
+        """Steps in any order, all of them or any so many: what `begin`, `next` and their like take in place of a step.
+
+            Pattern.begin("login", key=["user"]).followed_by(Pattern.permute("phone", Pattern.begin("email").times(2)))
+
+        A member is a step or, with several steps, a group.
+
+        any_of: how many of them come; 0 for all
+        """
+        builders = [cls(steps=({"name": member},)) if isinstance(member, str) else member for member in members]
+        items = [member.as_item(len(member.steps) == 1) for member in builders]
+        faults = [
+            fault
+            for number, member in enumerate(builders)
+            for fault in member.faults_at(f"steps[0].permute[{number}]", len(member.steps) == 1)
+        ]
+        return cls(steps=({"permute": items, **({"any_of": any_of} if any_of else {})},), faults=tuple(faults))
+
     # -- the next step ------------------------------------------------------------------------------------------------
 
     def next(self, step: str | PatternBuilder) -> PatternBuilder:
@@ -87,14 +106,9 @@ class PatternBuilder:
         reached = {"contiguity": contiguity} if contiguity else {}
         if isinstance(step, str):
             return replace(self, steps=(*self.steps, {"name": step, **reached}))
-        group = replace(self, steps=(*self.steps, {"group": list(step.steps), **reached}))
-        path = f"{group.path}.group"
-        inside = [Problem(path + fault.where.removeprefix("steps"), fault.reason, fault.hint) for fault in step.faults]
-        outside = [
-            Problem(f"{group.path}.{word}", f"`{word}` is of the whole pattern, not of a group", "give it outside")
-            for word in step.settings
-        ]
-        return replace(group, faults=(*group.faults, *inside, *outside))
+        alone = len(step.steps) == 1 and "permute" in step.last
+        longer = replace(self, steps=(*self.steps, {**step.as_item(alone), **reached}))
+        return replace(longer, faults=(*longer.faults, *step.faults_at(longer.path, alone)))
 
     # -- its conditions -----------------------------------------------------------------------------------------------
 
@@ -193,6 +207,23 @@ class PatternBuilder:
         if self.faults or problems:
             raise InvalidDocument(name, (*self.faults, *problems))
         return pattern
+
+    # -- inside another -----------------------------------------------------------------------------------------------
+
+    def as_item(self, alone: bool) -> dict[str, object]:
+        """Its steps as an item of another builder: a group, or the only one for itself."""
+        return dict(self.last) if alone else {"group": list(self.steps)}
+
+    def faults_at(self, path: str, alone: bool) -> list[Problem]:
+        """Its faults, once it is the item at that path; what is of a whole pattern has no meaning there."""
+        own, there = ("steps[0]", path) if alone else ("steps", f"{path}.group")
+        return [
+            *(Problem(there + fault.where.removeprefix(own), fault.reason, fault.hint) for fault in self.faults),
+            *(
+                Problem(f"{path}.{word}", f"`{word}` is of the whole pattern, not of a group", "give it outside")
+                for word in self.settings
+            ),
+        ]
 
     # -- the step begun last ------------------------------------------------------------------------------------------
 

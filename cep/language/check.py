@@ -10,7 +10,7 @@ Every rule is one function, pattern in, problems out; a rule knows nothing of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import prod
+from math import comb, prod
 from typing import Literal
 
 from cep.language.advice import WARNINGS, loops_end
@@ -25,6 +25,7 @@ from cep.language.limits import (
     MESSAGE_CHARS_MAX,
     NAME_CHARS_MAX,
     PATTERN_NAME,
+    PERMUTE_MAX,
     STATES_MAX,
     STEP_NAME,
     STEPS_MAX,
@@ -89,7 +90,7 @@ def depth(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     """How deep groups may stand in groups."""
     for place in found:
         if isinstance(place.item, Group) and len(place.around) == DEPTH_MAX:
-            yield Problem(f"{place.path}.group", f"groups stand at most {DEPTH_MAX} deep")
+            yield Problem(f"{place.path}.{place.item.word}", f"groups stand at most {DEPTH_MAX} deep")
 
 
 def loop_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
@@ -104,17 +105,42 @@ def loop_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
             )
     states = sum(copies(place) for place in found if isinstance(place.item, Step))
     if states > STATES_MAX:
+        permutes = any(place.is_member for place in found)
         yield Problem(
             "steps",
-            f"its loops inside loops count {states} elements one by one; at most {STATES_MAX} are allowed",
+            f"its loops inside {'loops and permutes' if permutes else 'loops'} count {states} elements one by one;"
+            f" at most {STATES_MAX} are allowed",
             "lower the bounds of the loops, or leave the upper bound away",
         )
 
 
 def copies(place: Place) -> int:
-    """How many copies of an item the automaton has: the product of the bounds around it and its own."""
+    """How many copies of an item the automaton has: the product of the bounds around it and its own.
+
+    A member of a `permute` has one for every set of other members after which it may come.
+    """
     items: list[Item] = [*place.around, place.item]
-    return prod(min(max(item.times.at_most or item.times.at_least, 1), LOOP_MAX) for item in items)
+    bounds = prod(min(max(item.times.at_most or item.times.at_least, 1), LOOP_MAX) for item in items)
+    others = ((len(group.steps) - 1, group.any_of) for group in place.around if group.any_of)
+    return bounds * prod(sum(comb(number, taken) for taken in range(any_of)) for number, any_of in others)
+
+
+def permute_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """How many steps may come in any order, and how many of them."""
+    for place in found:
+        item = place.item
+        if isinstance(item, Step) or not item.any_of:
+            continue
+        members = len(item.steps)
+        if members > PERMUTE_MAX:
+            yield Problem(
+                f"{place.path}.permute",
+                f"{members} steps in any order; at most {PERMUTE_MAX} are allowed",
+                "put those whose order is known into a `group`, which counts as one",
+            )
+        if item.any_of < 0 or (members and item.any_of > members):
+            reason = f"{item.any_of} of {members} can't come: each of them comes once"
+            yield Problem(f"{place.path}.any_of", reason, "leave it away for all of them")
 
 
 def window_limits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
@@ -167,7 +193,7 @@ def measure_names(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
 def first_is_taken(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     """An absence has no meaning before anything was taken."""
     for place in found:
-        if place.before is None and place.item.contiguity.negated:
+        if place.before is None and place.item.contiguity.negated and not place.is_member:
             where = "a group" if place.around else "a pattern"
             yield Problem(
                 f"{place.path}.contiguity",
@@ -183,7 +209,7 @@ def negated_alone(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         if not item.contiguity.negated:
             continue
         if isinstance(item, Group):
-            reason = "a group can't be absent as a whole"
+            reason = f"a {item.word} can't be absent as a whole"
             yield Problem(f"{place.path}.contiguity", reason, "put the absence on one step")
         options = {
             "times": loops(item),
@@ -230,7 +256,8 @@ def greedy_fits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
         if not item.greedy or item.contiguity.negated:
             continue
         if isinstance(item, Group):
-            yield Problem(f"{place.path}.greedy", "a group can't be greedy", "make a loop inside the group greedy")
+            reason, hint = f"a {item.word} can't be greedy", f"make a loop inside the {item.word} greedy"
+            yield Problem(f"{place.path}.greedy", reason, hint)
         elif not loops(item):
             reason = f"{called(item)} takes one event, so it can't be greedy"
             yield Problem(f"{place.path}.greedy", reason, "`greedy` is for loops: add `times` or `one_or_more`")
@@ -246,7 +273,8 @@ def inner_fits(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     """How elements of a loop follow one another means nothing without a loop."""
     for place in found:
         item = place.item
-        if item.inner is not Inner.RELAXED and not loops(item) and not item.contiguity.negated:
+        several = isinstance(item, Group) and item.any_of > 1
+        if item.inner is not Inner.RELAXED and not loops(item) and not several and not item.contiguity.negated:
             yield Problem(
                 f"{place.path}.{item.inner}",
                 f"{called(item)} is no loop, so `{item.inner}` has no meaning",
@@ -289,18 +317,23 @@ def grouped_absence_counts(pattern: Pattern, found: list[Place]) -> Iterator[Pro
     for name in uncounted(opened(pattern.steps), at_end=True):
         for place in found:
             if isinstance(place.item, Step) and place.item.name == name:
+                what, hint = "a group that may be taken again or left out", "group, or let the group be taken just once"
+                if any(group.any_of for group in place.around):
+                    what, hint = "a group in a permute", "permute, or between two steps of the group"
                 yield Problem(
                     f"{place.path}.contiguity",
-                    f"{called(place.item)} ends a group that may be taken again or left out: nothing says until when "
-                    "it must not occur",
-                    "put it behind the group, or let the group be taken just once",
+                    f"{called(place.item)} ends {what}: nothing says until when it must not occur",
+                    f"put it behind the {hint}",
                 )
 
 
 def uncounted(items: tuple[Item, ...], at_end: bool) -> Iterator[str]:
     """The `not_followed_by` steps that end a group which is neither taken just once nor the end of the pattern."""
     for place, item in enumerate(items):
-        if isinstance(item, Group) and item.steps:
+        if isinstance(item, Group) and item.any_of:
+            for member in item.steps:
+                yield from uncounted((member,), at_end=False)
+        elif isinstance(item, Group) and item.steps:
             ends = at_end and place == len(items) - 1 and item.times.single
             last = item.steps[-1]
             if isinstance(last, Step) and last.contiguity is Contiguity.NOT_FOLLOWED_BY and not ends:
@@ -314,7 +347,7 @@ def grouped_absence_ends(pattern: Pattern, found: list[Place]) -> Iterator[Probl
     if last is None:
         return
     path, item = last.path, last.item
-    while isinstance(item, Group) and item.steps:
+    while isinstance(item, Group) and item.steps and not item.any_of:
         path, item = f"{path}.group[{len(item.steps) - 1}]", item.steps[-1]
     endless = not pattern.within_us and not item.gap_us
     if path != last.path and item.contiguity is Contiguity.NOT_FOLLOWED_BY and endless:
@@ -356,10 +389,12 @@ def skip_target(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     if pattern.skip not in (Skip.TO_FIRST, Skip.TO_LAST):
         return
     names = [place.item.name for place in found if isinstance(place.item, Step) and not place.around]
-    grouped = {place.item.name for place in found if isinstance(place.item, Step) and place.around}
+    grouped = {place.item.name: place for place in found if isinstance(place.item, Step) and place.around}
     path = f"skip.{pattern.skip}"
     if pattern.skip_to in grouped:
         reason = f"`{pattern.skip_to}` stands in a group and may be there several times over"
+        if grouped[pattern.skip_to].is_member:
+            reason = f"`{pattern.skip_to}` stands in a permute: where in the match it comes, if it does, is open"
         yield Problem(path, reason, "skip to a step outside the groups")
     elif pattern.skip_to not in names:
         yield Problem(path, f"there is no step `{pattern.skip_to}`", closest(pattern.skip_to, names))
@@ -371,7 +406,7 @@ def body_is_not_empty(pattern: Pattern, found: list[Place]) -> Iterator[Problem]
         item = place.item
         if isinstance(item, Group) and unbounded(item) and item.steps and all(nullable(inner) for inner in item.steps):
             yield Problem(
-                f"{place.path}.group",
+                f"{place.path}.{item.word}",
                 "every step of this loop may be left out, so it could go round without an event, for ever",
                 "make one step of the group a must, and the group `optional` instead",
             )
@@ -381,7 +416,14 @@ def not_empty(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     """A group has steps."""
     for place in found:
         if isinstance(place.item, Group) and not place.item.steps:
-            yield Problem(f"{place.path}.group", "a group needs at least one step")
+            yield Problem(f"{place.path}.{place.item.word}", f"a {place.item.word} needs at least one step")
+
+
+def no_permute(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """Flink knows one order."""
+    for place in found:
+        if isinstance(place.item, Group) and place.item.any_of:
+            yield Problem(f"{place.path}.permute", "Flink has no `permute`", "write a pattern for each order")
 
 
 # -- what only we refuse ----------------------------------------------------------------------------------------------
@@ -418,7 +460,8 @@ def gap_has_meaning(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
     for place in found:
         item = place.item
         if item.gap_us and isinstance(item, Group):
-            yield Problem(f"{place.path}.gap", "a group can't have a `gap`", "put it on the steps of the group")
+            reason, hint = f"a {item.word} can't have a `gap`", f"put it on the steps of the {item.word}"
+            yield Problem(f"{place.path}.gap", reason, hint)
         elif item.gap_us and item.contiguity.negated and (place.after is not None or place.around):
             yield Problem(
                 f"{place.path}.gap",
@@ -444,12 +487,43 @@ def references_are_known(pattern: Pattern, found: list[Place]) -> Iterator[Probl
 
 
 def latest(place: Place, order: dict[str, int]) -> int:
-    """The last step of which events can be known here: itself, or the last of the outermost loop around it."""
-    whole = next((group for group in place.around if loops(group)), place.item)
+    """The last step of which events can be known here: itself, or the last of the outermost loop or permute around it.
+
+    What another step of a permute took is unknown where it has not come yet.
+    """
+    whole = next((group for group in place.around if loops(group) or group.any_of), place.item)
     return max((order[step.name] for step in flatten((whole,))), default=-1)
 
 
-LIMITS: tuple[Rule, ...] = (pattern_limits, depth, loop_limits, window_limits, pattern_name, step_names, measure_names)
+def members_are_taken(pattern: Pattern, found: list[Place]) -> Iterator[Problem]:
+    """What has a place in an order takes an event, and begins with one."""
+    for place in found:
+        if not place.is_member:
+            continue
+        first = place.item
+        while isinstance(first, Group) and not first.any_of and first.steps and not first.optional:
+            first = first.steps[0]
+        if place.item.contiguity.negated:
+            reason = f"{called(place.item)} must not occur, so it has no place in an order"
+            yield Problem(f"{place.path}.contiguity", reason, "put the absence before or behind the permute")
+        elif place.item.optional:
+            reason = f"{called(place.item)} is optional, so it is open whether it has a place in the order"
+            yield Problem(f"{place.path}.optional", reason, "`any_of` of the permute says how many of its steps come")
+        elif first.optional:
+            reason = f"{called(place.item)} begins with {called(first)}, which is optional: what comes first is open"
+            yield Problem(place.path, reason, "let it begin with a step that must come")
+
+
+LIMITS: tuple[Rule, ...] = (
+    pattern_limits,
+    depth,
+    loop_limits,
+    permute_limits,
+    window_limits,
+    pattern_name,
+    step_names,
+    measure_names,
+)
 
 SHARED: tuple[Rule, ...] = (
     *LIMITS,
@@ -469,7 +543,7 @@ SHARED: tuple[Rule, ...] = (
     body_is_not_empty,
 )
 
-FLINK: tuple[Rule, ...] = (*SHARED, gap_in_window_as_flink)
+FLINK: tuple[Rule, ...] = (*SHARED, gap_in_window_as_flink, no_permute)
 
 NATIVE: tuple[Rule, ...] = (
     *SHARED,
@@ -480,4 +554,5 @@ NATIVE: tuple[Rule, ...] = (
     skip_to_taken,
     gap_has_meaning,
     references_are_known,
+    members_are_taken,
 )

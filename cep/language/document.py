@@ -13,6 +13,9 @@
         consecutive | combinations | greedy | optional: true,  until
         gap: 5s, the longest time since the event taken before; of a loop, between its own events
       - group: [steps], contiguity, times …  as above, but no gap
+      - permute: [steps], as a group, but in any order: all of them, each once (see docs/patterns.md)
+        any_of: n, only n of them (1: alternatives)
+        consecutive | combinations: true, also how one of them follows another; without, by followed_by
 
 An SQL statement becomes a document first (`sql.py`). Every problem is reported at once, each with its place. Reading is
 total: what can't be read is noted and replaced by a default, and the checks of `check.py` are left out only where they
@@ -304,7 +307,7 @@ def with_conditions(
             if until and len(used) > 1:
                 reason = "the `until` of a group needs a pattern that reads one stream"
                 notes.add(until[0][0], reason, "put `until` on a loop of one step")
-            inside = with_conditions(item.steps, f"{here}.group", drafts, used, known, notes)
+            inside = with_conditions(item.steps, f"{here}.{item.word}", drafts, used, known, notes)
             done.append(replace(item, steps=inside, until=condition(until, fields, known, "", notes)))
         else:
             fields = known.steps.get(item.name)
@@ -363,14 +366,15 @@ def given(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value}
 
 
-def dump_item(item: Step | Group, first: bool) -> dict[str, object]:
-    """One step or group as a document writes it."""
+def dump_item(item: Step | Group, unreached: bool) -> dict[str, object]:
+    """One step or group as a document writes it; unreached: one whose contiguity has no meaning."""
     if isinstance(item, Group):
-        own = given(group=[dump_item(inner, index == 0) for index, inner in enumerate(item.steps)])
+        members = [dump_item(inner, item.any_of > 0 or index == 0) for index, inner in enumerate(item.steps)]
+        own = given(**{item.word: members}, any_of=item.any_of if item.any_of != len(members) else 0)
     else:
         own = given(name=item.name, stream=item.stream, where=item.source or dumped_condition(item.where))
     return own | given(
-        contiguity="" if first else item.contiguity.value,
+        contiguity="" if unreached else item.contiguity.value,
         **dump_times(item.times),
         consecutive=item.inner is Inner.CONSECUTIVE,
         combinations=item.inner is Inner.COMBINATIONS,

@@ -12,11 +12,15 @@ STEPS_MAX = 32
 DEPTH_MAX = 4
 """Groups inside groups."""
 
+PERMUTE_MAX = 7
+"""Members of a `permute`: the automaton has a state for every set of them, 128 for seven."""
+
 LOOP_MAX = 256
 """Largest `at_least` and `at_most` of a loop."""
 
 STATES_MAX = 1_024
-"""Elements that a pattern counts one by one: the sum of its steps, each times the bounds of the loops around it."""
+"""Elements that a pattern counts one by one: the sum of its steps, each times the bounds of the loops around it, and
+in a `permute` times the sets of other members after which it may come."""
 
 CONDITIONS_MAX = 64
 """Distinct conditions of one pattern, `where` and `until` together."""

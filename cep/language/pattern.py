@@ -87,7 +87,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps that share a quantifier."""
+    """Steps that share a quantifier.
+
+    any_of: 0 where the steps come in their order; else so many of them come, in any order (a `permute`), each reached
+            from the one before it as `inner` says; their own contiguity has no meaning
+    """
 
     steps: tuple[Step | Group, ...]
     contiguity: Contiguity = Contiguity.FOLLOWED_BY
@@ -97,6 +101,12 @@ class Group:
     optional: bool = False
     until: Expression | None = None
     gap_us: int = 0
+    any_of: int = 0
+
+    @property
+    def word(self) -> str:
+        """The key under which a document has its steps."""
+        return "permute" if self.any_of else "group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +158,15 @@ def opened(items: tuple[Step | Group, ...], at_end: bool = True) -> tuple[Step |
     """The items, where a group that is taken just once and ends in `not_followed_by` is no more than its steps.
 
     Nothing may come between such a group and what follows it; at the end of a pattern (at_end) it stays a group.
+    A member of a `permute` stays what it is, and is reached as `next`: what may come between members is for the whole.
     """
     result: list[Step | Group] = []
     for place, item in enumerate(items):
         if isinstance(item, Step) or not item.steps:
             result.append(item)
+            continue
+        if item.any_of:
+            result.append(replace(item, steps=tuple(strict(opened((member,))[0]) for member in item.steps)))
             continue
         last = at_end and place == len(items) - 1
         inside = opened(item.steps, last and item.times.single)
@@ -164,6 +178,21 @@ def opened(items: tuple[Step | Group, ...], at_end: bool = True) -> tuple[Step |
     return tuple(result)
 
 
+def strict(item: Step | Group) -> Step | Group:
+    """The item, its first event reached as `next`."""
+    if isinstance(item, Step) or item.any_of:
+        return replace(item, contiguity=Contiguity.NEXT)
+    return replace(item, contiguity=Contiguity.NEXT, steps=(strict(item.steps[0]), *item.steps[1:]))
+
+
 def flatten(steps: tuple[Step | Group, ...]) -> list[Step]:
     """All steps, groups opened, in order."""
     return [step for item in steps for step in (flatten(item.steps) if isinstance(item, Group) else [item])]
+
+
+def first_steps(item: Step | Group) -> list[Step]:
+    """The steps of which one takes the item's first event, where none of them may be left out."""
+    if isinstance(item, Step):
+        return [item]
+    heads = item.steps if item.any_of else item.steps[:1]
+    return [step for head in heads for step in first_steps(head)]

@@ -16,8 +16,8 @@ class Place:
     """An item where it stands.
 
     path:    `steps[1].group[0]`
-    before:  the item before it in its sequence, None for the first
-    after:   the item that comes next in its sequence, None for the last
+    before:  the item before it in its sequence, None for the first and for a member of a `permute`
+    after:   the item that comes next in its sequence, None for the last and for a member of a `permute`
     around:  the groups it stands in, outermost first
     """
 
@@ -27,16 +27,22 @@ class Place:
     after: Item | None
     around: tuple[Group, ...]
 
+    @property
+    def is_member(self) -> bool:
+        """Does it stand in a `permute`, with no fixed neighbours?"""
+        return bool(self.around) and self.around[-1].any_of > 0
+
 
 def places(steps: tuple[Item, ...], path: str = "steps", around: tuple[Group, ...] = ()) -> Iterator[Place]:
     """Every step and group in order, a group before its members."""
+    in_order = not around or not around[-1].any_of
     for index, item in enumerate(steps):
         here = f"{path}[{index}]"
-        before = steps[index - 1] if index else None
-        after = steps[index + 1] if index + 1 < len(steps) else None
+        before = steps[index - 1] if index and in_order else None
+        after = steps[index + 1] if index + 1 < len(steps) and in_order else None
         yield Place(here, item, before, after, around)
         if isinstance(item, Group):
-            yield from places(item.steps, f"{here}.group", (*around, item))
+            yield from places(item.steps, f"{here}.{item.word}", (*around, item))
 
 
 def last_of(found: list[Place]) -> Place | None:
@@ -48,7 +54,7 @@ def last_of(found: list[Place]) -> Place | None:
 def called(item: Item) -> str:
     """How a message names an item."""
     if isinstance(item, Group):
-        return "the group of " + ", ".join(f"`{step.name}`" for step in flatten((item,)))
+        return f"the {item.word} of " + ", ".join(f"`{step.name}`" for step in flatten((item,)))
     return f"`{item.name}`"
 
 

@@ -58,9 +58,19 @@ def sequence(items: tuple[Step | Group, ...]) -> str:
                      for place, item in enumerate(items))  # fmt: skip
 
 
+def members(group: Group) -> str:
+    """The steps of a group, or so many of them in any order."""
+    if not group.any_of:
+        return sequence(group.steps)
+    names = enumeration(tuple(described(member) for member in group.steps))
+    if group.any_of == len(group.steps):
+        return f"{names}, in any order"
+    return f"one of: {names}" if group.any_of == 1 else f"any {group.any_of} of: {names}, in any order"
+
+
 def described(item: Step | Group) -> str:
     """One item: how many of what, and its options."""
-    what = f"({sequence(item.steps)})" if isinstance(item, Group) else f"`{item.name}`"
+    what = f"({members(item)})" if isinstance(item, Group) else f"`{item.name}`"
     words = " ".join(part for part in ("optionally" if item.optional else "", amount(item), what) if part)
     options = [
         f"of {item.stream}" if isinstance(item, Step) and item.stream else "",

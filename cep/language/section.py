@@ -10,7 +10,7 @@ from cep.language.wording import closest
 from events.duration import duration_us
 from events.errors import Problem
 
-APART = ("name", "where", "or", "until", "stream", "group")
+APART = ("name", "where", "or", "until", "stream", "group", "permute")
 """Keys of a step that can be judged whatever its other options are."""
 
 

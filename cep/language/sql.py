@@ -8,13 +8,14 @@
         MEASURES LAST(down.price) AS bottom, …
         ONE ROW PER MATCH
         AFTER MATCH SKIP PAST LAST ROW              or TO NEXT ROW, TO [FIRST | LAST] down
-        PATTERN (start down+ up) WITHIN INTERVAL '5' MINUTE
+        PATTERN (start down+ up) WITHIN INTERVAL '5' MINUTE      with PERMUTE (a, b) for any order
         DEFINE down AS down.price < LAST(down.price, 1), …
     )
 
 A statement means what Flink SQL makes of it: variables follow one another directly (`next`), loops are consecutive, a
 greedy one takes every row that it can and never gives one back, a reluctant one goes on as soon as it can, and alerts
-come in order (`emit: ordered`). What Flink SQL refuses is refused, and so is what the syntax tree can't say.
+come in order (`emit: ordered`). What Flink SQL refuses is refused, and so is what the syntax tree can't say; but for
+PERMUTE, which Flink doesn't have: a `permute` of variables that take a fixed number of rows each.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TypeVar
 from cep.language.limits import DOCUMENT_CHARS_MAX
 from cep.language.source import COLUMN, LAST_PART, Source
 from cep.language.sql_expression import Translation, Translator
-from cep.language.sql_pattern import NUMBER_DIGITS_MAX, Variable, judge, read_variables, step_of
+from cep.language.sql_pattern import NUMBER_DIGITS_MAX, Variable, judge, paths, read_variables, steps_of
 from cep.language.sql_text import Cursor, Stuck, Token, outside, tokens_of
 from cep.language.wording import closest
 from events.duration import DURATION_US_MAX, duration_text
@@ -173,8 +174,9 @@ class Reader:
         names = [variable.name for variable in variables]
         measures = self.attempt(lambda clause: self.measures(clause, names), clauses.get("MEASURES")) or {}
         chosen = self.attempt(lambda columns: self.selected(columns, alias, measures, key), listed) or {}
-        defined = self.attempt(lambda clause: self.define(clause, names), clauses.get("DEFINE")) or {}
-        steps = [step_of(each, defined.get(each.name), first=not place) for place, each in enumerate(variables)]
+        steps_at = dict(zip(names, paths(variables), strict=True))
+        defined = self.attempt(lambda clause: self.define(clause, steps_at), clauses.get("DEFINE")) or {}
+        steps = steps_of(variables, defined)
         said = {"stream": stream.name, "key": key, "emit": "ordered", "measures": chosen, "steps": steps}
         skip = self.attempt(lambda clause: self.skip(clause, variables), clauses.get("AFTER MATCH")) or {}
         return document | said | skip | (self.attempt(self.within, clauses.get("WITHIN")) or {})
@@ -258,8 +260,7 @@ class Reader:
         """PATTERN; where each variable stands is remembered."""
         found = self.attempt(read_variables, clauses.get("PATTERN")) or []
         judge(found, self.problem)
-        for number, variable in enumerate(found):
-            path = f"steps[{number}]"
+        for path, variable in zip(paths(found), found, strict=True):
             self.spots |= {f"{path}.{key}": variable.at for key in ("times", "greedy", "optional", "consecutive")}
             self.spots[path] = variable.token.at
         return found
@@ -343,8 +344,8 @@ class Reader:
             raise Stuck(amount.at, "a length of time is whole microseconds, and at most 100 years", hint)
         return {"within": duration_text(int(length_us))}
 
-    def define(self, clause: Cursor, variables: Sequence[str]) -> dict[str, str]:
-        """DEFINE: variable to condition."""
+    def define(self, clause: Cursor, variables: Mapping[str, str]) -> dict[str, str]:
+        """DEFINE: variable to condition. variables: where the step of each stands in the document"""
         found: dict[str, str] = {}
         for part in clause.parts():
             name = part.name("a variable")
@@ -357,8 +358,8 @@ class Reader:
             elif name.name not in variables and not self.broken:
                 reason = f"`{name.name}` does not stand in PATTERN"
                 self.problem(name.at, reason, closest(name.name, variables))
-            path = f"steps[{variables.index(name.name)}].where" if name.name in variables else f"DEFINE {name.name}"
-            found[name.name] = self.expression(path, rest, name.name, variables)
+            path = f"{variables[name.name]}.where" if name.name in variables else f"DEFINE {name.name}"
+            found[name.name] = self.expression(path, rest, name.name, list(variables))
         clause.place = len(clause.tokens)
         return found
 

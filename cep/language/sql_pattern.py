@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from cep.language.sql_expression import Report
 from cep.language.sql_text import Cursor, Stuck, Token
@@ -22,13 +23,17 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable of PATTERN with its quantifier (which stands at `at`)."""
+    """A variable of PATTERN with its quantifier (which stands at `at`).
+
+    permute: where the PERMUTE begins in which it stands, None for none
+    """
 
     token: Token
     least: int = 1
     most: int | None = 1
     reluctant: bool = False
     at: int = 0
+    permute: int | None = None
 
     @property
     def name(self) -> str:
@@ -58,26 +63,62 @@ def read_variables(clause: Cursor) -> list[Variable]:
             opened.append(token)
         elif token.says(")") and opened:
             opened.pop()
-            if clause.peek().text in ("*", "+", "?", "{") and not clause.peek(1).says("-"):
-                hint = "repeat single variables, or write the pattern as a document with a `group`"
-                raise Stuck(clause.peek().at, "a group can't be repeated", hint)
+            not_repeated(clause, "group")
             if not opened:
                 break
         elif token.text in FORMS:
             raise Stuck(token.at, *FORMS[token.text])
-        elif token.says("PERMUTE") and clause.peek().says("("):
-            raise Stuck(token.at, "PERMUTE is not available", "write a pattern for each order")
-        elif token.is_name and opened and token.name in names:
-            raise Stuck(token.at, f"`{token.name}` stands twice", "give it another name, and the same condition")
         elif token.is_name and opened:
-            found.append(quantified(token, clause))
-            names.add(token.name)
+            permute = token.says("PERMUTE") and clause.peek().says("(")
+            for variable in permuted(token, clause) if permute else [quantified(token, clause)]:
+                if variable.name in names:
+                    hint = "give it another name, and the same condition"
+                    raise Stuck(variable.token.at, f"`{variable.name}` stands twice", hint)
+                found.append(variable)
+                names.add(variable.name)
         else:
             clause.place -= 1
             raise clause.stuck("a variable" if opened else "( … )", "PATTERN (a b+ c)")
     if not found:
         raise Stuck(begin.at, "a pattern needs at least one variable", "PATTERN (a b+ c)")
     return found
+
+
+def not_repeated(clause: Cursor, what: str) -> None:
+    """Raises Stuck at a quantifier."""
+    if clause.peek().text in ("*", "+", "?", "{") and not clause.peek(1).says("-"):
+        hint = f"repeat single variables, or write the pattern as a document with a `{what}`"
+        raise Stuck(clause.peek().at, f"a {what} can't be repeated", hint)
+
+
+def permuted(word: Token, clause: Cursor) -> list[Variable]:
+    """PERMUTE (a, b): its variables, each of a fixed number of rows, so that every order has as many."""
+    found = []
+    for part in clause.inside().parts():
+        name = part.name("a variable")
+        variable = replace(quantified(name, part), permute=word.at)
+        part.done("PERMUTE (a, b); a document's `permute` takes groups as well")
+        if not variable.fixed:
+            reason = f"`{name.name}` stands in PERMUTE and takes no fixed number of rows"
+            raise Stuck(variable.at, reason, "give it one, as {2}, or write the pattern as a document with a `permute`")
+        found.append(variable)
+    not_repeated(clause, "permute")
+    return found
+
+
+def paths(variables: Sequence[Variable]) -> list[str]:
+    """Where the step of each variable stands in the document."""
+    return [
+        f"steps[{place}]" if permute is None else f"steps[{place}].permute[{inside}]"
+        for place, (permute, together) in enumerate(items(variables))
+        for inside in range(len(together))
+    ]
+
+
+def items(variables: Sequence[Variable]) -> list[tuple[int | None, list[Variable]]]:
+    """The variables one by one, and those of one PERMUTE together."""
+    numbered = groupby(enumerate(variables), lambda pair: (pair[1].permute, pair[1].permute is None and pair[0]))
+    return [(permute, [variable for _, variable in together]) for (permute, _), together in numbered]
 
 
 def quantified(name: Token, clause: Cursor) -> Variable:
@@ -143,6 +184,18 @@ def judge(variables: Sequence[Variable], report: Report) -> None:
     elif variables and variables[-1].greedy:
         reason = f"`{variables[-1].name}` ends the pattern and is greedy: there may always be one more row"
         report(variables[-1].at, reason, "add ? to make it reluctant, or end with a single variable")
+
+
+def steps_of(variables: Sequence[Variable], defined: Mapping[str, str]) -> list[dict[str, object]]:
+    """The variables as the steps of a document; those of a PERMUTE as a `permute`."""
+    steps: list[dict[str, object]] = []
+    for permute, together in items(variables):
+        if permute is None:
+            steps.append(step_of(together[0], defined.get(together[0].name), first=not steps))
+            continue
+        members = [step_of(variable, defined.get(variable.name), first=True) for variable in together]
+        steps.append({"permute": members, "consecutive": True} | ({"contiguity": "next"} if steps else {}))
+    return steps
 
 
 def step_of(variable: Variable, where: str | None, first: bool) -> dict[str, object]:

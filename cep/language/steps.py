@@ -13,9 +13,11 @@ from cep.language.wording import closest
 LOOP_KEYS = ("contiguity", "times", "one_or_more", "greedy", "optional", "consecutive", "combinations", "until", "gap")
 STEP_KEYS = ("name", "where", "or", "stream", *LOOP_KEYS, "allow_combinations")
 GROUP_KEYS = ("group", *LOOP_KEYS, "allow_combinations")
+PERMUTE_KEYS = ("permute", "any_of", *LOOP_KEYS, "allow_combinations")
 STEP_HINTS = {
     "within": "`within` is of the whole pattern; the longest time since the event before is `gap`",
-    "steps": "steps inside a step are a `group`",
+    "steps": "steps inside a step are a `group`, in any order a `permute`",
+    "any_of": "`any_of` is how many of the steps of a `permute` come: {permute: [steps], any_of: 2}",
 }
 GROUP_HINTS = {
     "where": "a group has no condition of its own: put it on its steps",
@@ -23,8 +25,22 @@ GROUP_HINTS = {
     "name": "a group has no name: its steps have",
     "stream": "a group has no stream: its steps have",
     "steps": "the steps are the value of `group`",
-    **{"within": STEP_HINTS["within"]},
+    "permute": "steps come in their order, a `group`, or in any order, a `permute`: keep one",
+    **{word: STEP_HINTS[word] for word in ("within", "any_of")},
 }
+PERMUTE_HINTS = {
+    **{word: hint.replace("a group", "a permute") for word, hint in GROUP_HINTS.items()},
+    "steps": "the steps are the value of `permute`",
+    "group": GROUP_HINTS["permute"],
+}
+UNREACHED = {
+    "first": ("the first step has none before it, so its contiguity has no meaning", "leave it away"),
+    "permuted": (
+        "what comes before it is open in a permute, so its contiguity has no meaning",
+        "say at the permute how its steps follow one another: `consecutive` or `combinations`",
+    ),
+}
+"""Why a contiguity says nothing, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +71,18 @@ def read_items(section: Section, key: str, stream: str, drafts: Drafts, depth: i
             read.append(Step(f"step {path}", stream=stream))
             continue
         inner = Section(entry, path, section.notes, is_item=True)
-        if "group" in entry:
-            read.append(read_group(inner, stream, drafts, depth, index == 0))
+        unreached = "permuted" if key == "permute" else "" if index else "first"
+        if "group" in entry or "permute" in entry:
+            read.append(read_group(inner, stream, drafts, depth, unreached))
         else:
-            read.append(read_step(inner, stream, drafts, index == 0))
+            read.append(read_step(inner, stream, drafts, unreached))
     return tuple(read)
 
 
-def read_step(section: Section, stream: str, drafts: Drafts, first: bool) -> Step:
+def read_step(section: Section, stream: str, drafts: Drafts, unreached: str) -> Step:
     """One step, without its conditions."""
     section.only(STEP_KEYS, STEP_HINTS)
-    options = read_options(section, first)
+    options = read_options(section, unreached)
     where = alternatives(section)
     drafts[section.path] = Draft(where, section.text("until"))
     return Step(
@@ -81,23 +98,36 @@ def read_step(section: Section, stream: str, drafts: Drafts, first: bool) -> Ste
     )
 
 
-def read_group(section: Section, stream: str, drafts: Drafts, depth: int, first: bool) -> Group:
-    """Steps that share a quantifier, without their conditions."""
-    section.only(GROUP_KEYS, GROUP_HINTS)
-    options = read_options(section, first)
+def read_group(section: Section, stream: str, drafts: Drafts, depth: int, unreached: str) -> Group:
+    """Steps that share a quantifier, in their order or in any, without their conditions."""
+    word = "group" if "group" in section.values else "permute"
+    section.only(*((GROUP_KEYS, GROUP_HINTS) if word == "group" else (PERMUTE_KEYS, PERMUTE_HINTS)))
+    options = read_options(section, unreached)
     drafts[section.path] = Draft(until=section.text("until"))
+    steps: tuple[Step | Group, ...] = ()
     if depth == DEPTH_MAX:
-        section.wrong("group", f"groups stand at most {DEPTH_MAX} deep")
-        return replace(options, steps=())
-    return replace(options, steps=read_items(section, "group", stream, drafts, depth + 1))
+        section.wrong(word, f"groups stand at most {DEPTH_MAX} deep")
+    else:
+        steps = read_items(section, word, stream, drafts, depth + 1)
+    return replace(options, steps=steps, any_of=read_any_of(section, len(steps)) if word == "permute" else 0)
 
 
-def read_options(section: Section, first: bool) -> Group:
+def read_any_of(section: Section, members: int) -> int:
+    """How many members of a `permute` come; all of them if it isn't said."""
+    value = section.values.get("any_of", max(members, 1))
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    reason = f"must be how many of the steps come, at least 1, found {found(value)}"
+    section.wrong("any_of", reason, "leave it away for all of them")
+    return max(members, 1)
+
+
+def read_options(section: Section, unreached: str) -> Group:
     """What steps and groups have in common, as a group without steps."""
     times, optional = read_times(section)
     return Group(
         steps=(),
-        contiguity=read_contiguity(section, first),
+        contiguity=read_contiguity(section, unreached),
         times=times,
         inner=read_inner(section),
         greedy=section.flag("greedy"),
@@ -106,12 +136,11 @@ def read_options(section: Section, first: bool) -> Group:
     )
 
 
-def read_contiguity(section: Section, first: bool) -> Contiguity:
-    """How the item is reached; a first one isn't reached from anything."""
+def read_contiguity(section: Section, unreached: str) -> Contiguity:
+    """How the item is reached; one that is unreached (see UNREACHED) has no say in it."""
     contiguity = Contiguity(section.one_of("contiguity", list(Contiguity), Contiguity.FOLLOWED_BY))
-    if first and "contiguity" in section.values and not contiguity.negated:
-        reason = "the first step has none before it, so its contiguity has no meaning"
-        section.notes.add(section.at("contiguity"), reason, "leave it away")
+    if unreached and "contiguity" in section.values and not contiguity.negated:
+        section.notes.add(section.at("contiguity"), *UNREACHED[unreached])
     return contiguity
 
 

@@ -127,6 +127,7 @@ def read_item(stage: Json) -> Step | Group:
             optional=stage.get("optional", False),
             until=read_condition(stage["until"]) if "until" in stage else None,
             gap_us=stage.get("gap_ms", 0) * US_PER_MS,
+            any_of=stage.get("any_of", 0),
         )
     return Step(
         name=stage["name"],

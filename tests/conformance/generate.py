@@ -28,6 +28,17 @@ def random_pattern(rng: Random, wide: bool = False) -> Pattern:
     return read_pattern(random_document(rng, wide), name="random")
 
 
+def random_permute(rng: Random) -> Pattern:
+    """A pattern with steps in any order, which Flink does not have: also nested, looped, and of some of the steps."""
+    while True:
+        writer = Writer(rng, wide=True, permutes=0.6)
+        document = rounded(rng, writer.sequence(rng.choices((1, 2, 3), (4, 4, 2))[0], depth=0))
+        if rng.random() < 0.9:
+            document["within_ms"] = rng.randint(6, 20)
+        if writer.permuted:
+            return read_pattern(document, name="random")
+
+
 def random_stream(rng: Random, length_max: int = 12) -> tuple[Event, ...]:
     """One key's events in order of time, ties included."""
     return tuple(map(read_event, random_events(rng, length_max)))
@@ -45,7 +56,11 @@ def random_events(rng: Random, length_max: int = 12) -> list[Json]:
 
 def random_document(rng: Random, wide: bool = False) -> Json:
     """A pattern as a document."""
-    stages = Writer(rng, wide).sequence(rng.choices((1, 2, 3, 4), STEPS_WEIGHTS)[0], depth=0)
+    return rounded(rng, Writer(rng, wide).sequence(rng.choices((1, 2, 3, 4), STEPS_WEIGHTS)[0], depth=0))
+
+
+def rounded(rng: Random, stages: list[Json]) -> Json:
+    """Stages with a window, a way to skip and a gap, or without."""
     document: Json = {"stages": stages}
     if rng.random() < 0.55:
         document["within_ms"] = rng.randint(2, 9)
@@ -57,17 +72,22 @@ def random_document(rng: Random, wide: bool = False) -> Json:
         document["skip"] = {"to": to}
     if rng.random() < 0.1:
         stage = rng.choice(stages)
-        if "group" not in stage and stage["contiguity"] not in ("begin", "not_next", "not_followed_by"):
+        if "name" in stage and stage["contiguity"] not in ("begin", "not_next", "not_followed_by"):
             stage["gap_ms"] = rng.randint(1, 4)
     return document
 
 
 @dataclass(slots=True)
 class Writer:
-    """Writes stages front to back; `names` are those that conditions may look back at."""
+    """Writes stages front to back; `names` are those that conditions may look back at.
+
+    permutes: the share of stages whose steps come in any order; `permuted` counts them
+    """
 
     rng: Random
     wide: bool
+    permutes: float = 0
+    permuted: int = 0
     names: list[str] = field(default_factory=list)
 
     def chance(self, share: float) -> bool:
@@ -85,7 +105,9 @@ class Writer:
         negated = contiguity.startswith("not")
         stage: Json = {"contiguity": contiguity if index else "begin"}
         deepest = 2 if self.wide else 1
-        if not negated and depth < deepest and self.chance(0.13 if depth == 0 else 0.2):
+        if not negated and depth < deepest and self.permutes and self.chance(self.permutes / (1 + 2 * depth)):
+            stage |= self.permute(depth)
+        elif not negated and depth < deepest and self.chance(0.13 if depth == 0 else 0.2):
             stage["group"] = self.sequence(self.rng.randint(1, 3 if self.wide else 2), depth + 1)
         else:
             stage["name"] = f"s{len(self.names)}"
@@ -95,10 +117,22 @@ class Writer:
                 stage["or"] = [self.condition()]
         return stage if negated else self.quantified(stage)
 
+    def permute(self, depth: int) -> Json:
+        """Two to four members, some of which come, sometimes in a row or in any combination."""
+        self.permuted += 1
+        members = [self.stage(0, depth + 1) for _ in range(self.rng.choices((2, 3, 4), (45, 40, 15))[0])]
+        for member in members:
+            member.pop("optional", None)
+        any_of = len(members) if self.chance(0.6) else self.rng.randint(1, len(members))
+        permute: Json = {"group": members, "any_of": any_of}
+        if any_of > 1 and self.chance(0.4):
+            permute["combinations"] = self.rng.choice(("consecutive", "allow"))
+        return permute
+
     def quantified(self, stage: Json) -> Json:
         """Times, inner contiguity, greedy, until, optional."""
         group = "group" in stage
-        if self.chance(0.55):
+        if self.chance(0.15 if "any_of" in stage else 0.55):
             stage["times"] = list(self.rng.choices(TIMES, TIMES_WEIGHTS)[0])
             if self.chance(0.4):
                 stage["combinations"] = self.rng.choice(("consecutive", "allow"))

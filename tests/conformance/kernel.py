@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cep.automaton.plan import compile_pattern
-from cep.language.check import check
+from cep.language.check import Dialect, check
 from cep.language.pattern import Pattern
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
 from cep.matcher.records import KIND_TIMEOUT
@@ -82,13 +82,13 @@ def read(matches: Matches, names: Sequence[str], events: Sequence[Event]) -> tup
 
 
 def match(
-    pattern: Pattern, streams: Mapping[str, Sequence[Event]], timeouts: bool = True
+    pattern: Pattern, streams: Mapping[str, Sequence[Event]], dialect: Dialect = "flink", timeouts: bool = True
 ) -> dict[str, tuple[list[Match], list[Match]]]:
     """Each key's events → (matches, time-outs). The plan is compiled once; every key has the state to itself.
 
-    Raises InvalidDocument for a pattern that the flink dialect rejects.
+    Raises InvalidDocument for a pattern that the dialect rejects.
     """
-    problems = check(pattern, "flink")
+    problems = check(pattern, dialect)
     if problems:
         raise InvalidDocument(pattern.name, problems)
     strings = StringTable()

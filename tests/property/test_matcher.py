@@ -12,12 +12,12 @@ from random import Random
 
 import pytest
 
-from cep.language.check import check
+from cep.language.check import Dialect, check
 from cep.language.pattern import Pattern
 from cep.matcher.matcher import NEVER_US
 from events.columns import StringTable
 from tests.conformance.cases import read_pattern
-from tests.conformance.generate import random_document, random_stream
+from tests.conformance.generate import random_document, random_permute, random_stream
 from tests.conformance.kernel import batch_of, match, read, start_matcher, step_names
 from tests.reference import Event, Match, Ties
 from tests.reference import match as reference
@@ -27,22 +27,27 @@ CHUNKS = 10
 Keyed = list[tuple[int, Event]]
 
 
-def patterns(chunk: int) -> Iterator[tuple[int, Pattern, Random]]:
-    """Patterns that are accepted: seed, pattern, and what is left of the seed."""
-    for seed in range(chunk, EXAMPLES, CHUNKS):
+def patterns(chunk: int, dialect: Dialect) -> Iterator[tuple[int, Pattern, Random]]:
+    """Patterns that are accepted: seed, pattern, and what is left of the seed. Those with a `permute` are native."""
+    for seed in range(chunk, EXAMPLES if dialect == "flink" else EXAMPLES // 2, CHUNKS):
         rng = Random(seed)
-        pattern = read_pattern(random_document(rng), name=f"seed_{seed}")
-        if not check(pattern, "flink"):
+        pattern = random_permute(rng) if dialect == "native" else read_pattern(random_document(rng), f"seed_{seed}")
+        if not check(pattern, dialect):
             yield seed, pattern, rng
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_the_kernel_answers_as_the_reference_does(chunk: int) -> None:
+CHUNKED = pytest.mark.parametrize(
+    ("chunk", "dialect"), [(chunk, dialect) for dialect in ("flink", "native") for chunk in range(CHUNKS)]
+)
+
+
+@CHUNKED
+def test_the_kernel_answers_as_the_reference_does(chunk: int, dialect: Dialect) -> None:
     """Matches and time-outs of every stream are the same multiset; without time-outs the matches stay the same."""
-    for seed, pattern, rng in patterns(chunk):
+    for seed, pattern, rng in patterns(chunk, dialect):
         streams = {str(place): random_stream(rng) for place in range(6)}
-        answers = match(pattern, streams)
-        without = match(pattern, streams, timeouts=False)
+        answers = match(pattern, streams, dialect)
+        without = match(pattern, streams, dialect, timeouts=False)
         for key, events in streams.items():
             expected = reference(pattern, events, Ties.EARLIEST)
             for ours, theirs in zip(answers[key], expected, strict=True):
@@ -77,10 +82,10 @@ def run(pattern: Pattern, events: Keyed, cuts: Sequence[int], copies: bool = Fal
     return found
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_any_split_into_batches_gives_the_same(chunk: int) -> None:
+@CHUNKED
+def test_any_split_into_batches_gives_the_same(chunk: int, dialect: Dialect) -> None:
     """All at once, one by one, and cut at random; with the state copied in between as well."""
-    for seed, pattern, rng in patterns(chunk):
+    for seed, pattern, rng in patterns(chunk, dialect):
         events = interleaved(rng)
         whole = run(pattern, events, [])
         cuts = sorted(rng.sample(range(1, len(events)), k=min(6, len(events) - 1)))
@@ -88,10 +93,10 @@ def test_any_split_into_batches_gives_the_same(chunk: int) -> None:
         assert run(pattern, events, list(range(1, len(events)))) == whole, f"seed {seed}, one by one"
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_keys_do_not_touch_one_another(chunk: int) -> None:
+@CHUNKED
+def test_keys_do_not_touch_one_another(chunk: int, dialect: Dialect) -> None:
     """What several keys give together is what they give alone."""
-    for seed, pattern, rng in patterns(chunk):
+    for seed, pattern, rng in patterns(chunk, dialect):
         events = interleaved(rng)
         together = run(pattern, events, [])
         alone: Counter[tuple[int, Match]] = Counter()

@@ -270,6 +270,11 @@ def options(draw: st.DrawFn) -> dict[str, object]:
     return found
 
 
+def chosen(members: int) -> st.SearchStrategy[dict[str, object]]:
+    """How many members of a `permute` come; mostly sound."""
+    return st.sampled_from([{}, {"consecutive": True}, *({"any_of": number} for number in range(1, members + 2))])
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, object]:
     """Documents of which most have no problems."""
@@ -279,6 +284,9 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
         contiguity = {} if first else {"contiguity": draw(st.sampled_from(list(Contiguity))).value}
         if contiguity.get("contiguity", "").startswith("not"):
             return {"name": f"s{next(numbers)}", "where": draw(CONDITIONS), **contiguity}
+        if depth < 2 and draw(st.integers(0, 6)) == 0:
+            members = [item(True, depth + 1) for _ in range(draw(st.integers(1, 3)))]
+            return {"permute": members, **draw(chosen(len(members))), **contiguity, **draw(options())}
         if depth < 2 and draw(st.integers(0, 4)) == 0:
             return {"group": sequence(depth + 1), **contiguity, **draw(options())}
         found: dict[str, object] = {"name": f"s{next(numbers)}", **contiguity, **draw(options())}
@@ -323,8 +331,9 @@ def test_the_canonical_document_says_nothing_twice() -> None:
 
 
 WORDS = st.sampled_from(
-    ["name", "steps", "group", "where", "or", "times", "at_least", "at_most", "exactly", "greedy", "optional", "within",
-     "gap", "key", "skip", "to_first", "stream", "alert", "message", "until", "contiguity", "one_or_more", "severity"]
+    ["name", "steps", "group", "permute", "any_of", "where", "or", "times", "at_least", "at_most", "exactly", "greedy",
+     "optional", "within", "gap", "key", "skip", "to_first", "stream", "alert", "message", "until", "contiguity",
+     "one_or_more", "severity"]
 )  # fmt: skip
 VALUES = st.recursive(
     st.none()

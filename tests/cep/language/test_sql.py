@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, permutations
 from pathlib import Path
 
 import pytest
@@ -326,6 +326,48 @@ def test_rows_are_found_as_sql_says(drawn: tuple[str, list[Variable]], rows: lis
     in_the_kernel = matches(dump_pattern(pattern), "\n".join(lines), streams=(ROWS,))
     named = [[f"{step}{row - 1}" for step, taken in each.items() for row in taken] for each in in_the_kernel]
     assert named == as_sql_says(variables, rows, pattern.skip)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2)), min_size=3, max_size=4), FLAGS, st.booleans())
+def test_rows_are_permuted_as_sql_says(
+    drawn: list[tuple[str, int]], rows: list[dict[str, bool]], past_last: bool
+) -> None:
+    """PERMUTE (A, B, …) is A B … | … | B A …: of what begins at a row, the first that there is."""
+    variables = [
+        (name, times, times, False, wanted(field, "")) for name, (field, times) in zip("ABCD", drawn, strict=False)
+    ]
+    *inside, last = (f"{name}{{{times}}}" for name, times, *_ in variables)
+    defined = ", ".join(f"{name} AS {field}" for name, (field, _) in zip("ABCD", drawn, strict=False))
+    skip = "PAST LAST ROW" if past_last else "TO NEXT ROW"
+    pattern = read(statement(f"PATTERN (PERMUTE({', '.join(inside)}) {last})", defined, skip=skip, within="'1' HOUR"))
+    events = [Event(number, number * 1_000_000, row) for number, row in enumerate(rows)]
+    found = [[f"{step}{row}" for step, ids in each for row in ids] for each in match(pattern, events, Ties.EARLIEST)[0]]
+    expected, start = [], 0
+    while start < len(rows):
+        orders = ([*order, variables[-1]] for order in permutations(variables[:-1]))
+        way = next((way for order in orders for way in ways(order, rows, start)), None)
+        expected += [sorted(way)] if way is not None else []
+        start += len(way) if way is not None and past_last else 1
+    assert [sorted(each) for each in found] == expected
+
+
+def test_a_permute_of_a_statement_is_one_of_a_document() -> None:
+    text = statement("PATTERN (A PERMUTE(B, C{2}) D)", "B AS a, C AS C.n > B.n", "SUM(C.n) AS m", within="'5' SECOND")
+    document = dump_pattern(read(text))
+    assert document["steps"] == [
+        {"name": "A"},
+        {
+            "permute": [
+                {"name": "B", "where": "a"},
+                {"name": "C", "where": "n > B.n", "times": 2, "consecutive": True},
+            ],
+            "contiguity": "next",
+            "consecutive": True,
+        },
+        {"name": "D", "contiguity": "next"},
+    ]
+    assert read_pattern(document, STREAMS, "test") == read(text)
 
 
 def test_a_greedy_loop_never_gives_a_row_back_and_a_reluctant_one_leaves_it() -> None:

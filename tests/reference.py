@@ -34,11 +34,15 @@ Item = Step | Group
 
 
 class Event(NamedTuple):
-    """One event of one key. Its place in the stream, not its fields, is its identity."""
+    """One event of one key. Its place in the log, not its fields, is its identity.
+
+    stream: where the pattern reads several, the one it came by
+    """
 
     id: int
     at_us: int
     fields: Mapping[str, Value]
+    stream: str = ""
 
 
 Match = tuple[tuple[str, tuple[int, ...]], ...]
@@ -228,11 +232,11 @@ def always(_event: Event, _run: Run) -> bool:
     return True
 
 
-def holds(condition: Expression | None) -> Guard:
-    """A condition that is unknown as a whole does not hold."""
+def holds(condition: Expression | None, stream: str = "") -> Guard:
+    """A condition that is unknown as a whole does not hold, and none holds for an event of another stream."""
     if condition is None:
-        return always
-    return lambda event, run: evaluate(condition, event, run.taken) is True
+        return lambda event, _run: event.stream in ("", stream)
+    return lambda event, run: event.stream in ("", stream) and evaluate(condition, event, run.taken) is True
 
 
 def negation(guard: Guard) -> Guard:
@@ -275,9 +279,9 @@ class Place:
         return unless(self.group.until, guard) if self.group else guard
 
 
-def unless(stop: Expression | None, guard: Guard) -> Guard:
-    """`guard`, but not on an event that satisfies `stop`."""
-    return guard if stop is None else both(negation(holds(stop)), guard)
+def unless(stop: Expression | None, guard: Guard, stream: str = "") -> Guard:
+    """`guard`, but not on an event of that stream that satisfies `stop`."""
+    return guard if stop is None else both(negation(holds(stop, stream)), guard)
 
 
 def build(pattern: Pattern) -> State:
@@ -458,7 +462,7 @@ class Builder:
         """A state that takes one event. What is optional ignores in a state of its own, so that it goes beyond once."""
         state = State()
         target = self.freed(target, step, place)
-        take = unless(step.until, takes(step, place))
+        take = unless(step.until, takes(step, place), step.stream)
         gap_us = gap_of(step, place, first)
         state.add(Action.TAKE, within_gap(gap_us, take), target, step.name, gap_us)
         if optional:
@@ -479,8 +483,8 @@ class Builder:
         """PROCEED past a loop or optional step. A greedy one's `until` event is for the next step without reserve."""
         guard = place.unless_stopped(always)
         if step.greedy and step.until is not None:
-            state.add(Action.PROCEED, both(guard, holds(step.until)), self.plain.get(beyond, beyond))
-            guard = unless(step.until, guard)
+            state.add(Action.PROCEED, both(guard, holds(step.until, step.stream)), self.plain.get(beyond, beyond))
+            guard = unless(step.until, guard, step.stream)
         state.add(Action.PROCEED, guard, beyond)
 
     def endless(self, item: Item, target: State, place: Place) -> State:
@@ -493,7 +497,7 @@ class Builder:
         self.go_beyond(loop, item, target, place)
         if item.greedy:
             self.yield_to(takes(item, place), target)
-        take = unless(item.until, takes(item, place))
+        take = unless(item.until, takes(item, place), item.stream)
         gap_us = gap_of(item, place, first=False)
         loop.add(Action.TAKE, within_gap(gap_us, take), loop, item.name, gap_us)
         self.stop_inside(loop, place)
@@ -517,7 +521,7 @@ class Builder:
 
 def takes(step: Step, place: Place) -> Guard:
     """Does an event satisfy the step? Not if it stops the group around it."""
-    return place.unless_stopped(holds(step.where))
+    return place.unless_stopped(holds(step.where, step.stream))
 
 
 def passes_first(step: Step, place: Place) -> Guard | None:
@@ -532,14 +536,14 @@ def passes_later(step: Step, place: Place) -> Guard | None:
     """What may come between a loop's elements. A loop that is a group's head follows the group's inner contiguity."""
     inner = place.head_of.inner if place.head_of else step.inner
     guard = passes(CONTIGUITY_INSIDE[inner], step, place)
-    return None if guard is None else unless(step.until, guard)
+    return None if guard is None else unless(step.until, guard, step.stream)
 
 
 def passes(contiguity: Contiguity, step: Step, place: Place) -> Guard | None:
     """Strict passes over nothing, relaxed what the step does not want, any everything."""
     if contiguity is STRICT:
         return None
-    return place.unless_stopped(always if contiguity is ANY else negation(holds(step.where)))
+    return place.unless_stopped(always if contiguity is ANY else negation(holds(step.where, step.stream)))
 
 
 def negated_before(place: Place) -> list[Step]:
@@ -599,17 +603,21 @@ class Ties(StrEnum):
     EARLIEST = "earliest"
 
 
-def match(pattern: Pattern, events: Iterable[Event], ties: Ties = Ties.FLINK) -> tuple[list[Match], list[Match]]:
+def match(
+    pattern: Pattern, events: Iterable[Event], ties: Ties = Ties.FLINK, jumps: bool = True
+) -> tuple[list[Match], list[Match]]:
     """(matches, timed-out partials) of one key's events in order, each in the order in which they come out.
 
-    Time moves to each event's instant before the event is looked at, and past everything at the end. A pattern that
-    loops over a group can find a match twice: it comes out once.
+    Time moves to each event's instant before the event is looked at, and past everything at the end: at one stroke as
+    Flink's (jumps), or from one end of a window to the next. A pattern that loops over a group can find a match twice:
+    it comes out once.
     """
     lane = Lane(pattern, Queue([Run(build(pattern))]), Queue([]), ties)
+    pass_time = lane.advance_time if jumps else lane.pass_time
     for place, event in enumerate(events):
-        lane.advance_time(event.at_us)
+        pass_time(event.at_us)
         lane.process(event, place)
-    lane.advance_time(FOREVER_US)
+    pass_time(FOREVER_US)
     return list(dict.fromkeys(lane.matches)) if loops_over_group(pattern) else lane.matches, lane.timeouts
 
 
@@ -688,11 +696,16 @@ class Lane:
     matches: list[Match] = field(default_factory=list)
     timeouts: list[Match] = field(default_factory=list)
 
+    def pass_time(self, now_us: int) -> None:
+        """Time passes the end of each window and gap on its own."""
+        while (end_us := min(map(self.end_us, self.runs.runs))) <= now_us and end_us < FOREVER_US:
+            self.advance_time(end_us)
+
     def advance_time(self, now_us: int) -> None:
         """Time out what is over its window or gap; a run that only had to wait is a match then."""
         open_runs, complete = Queue([]), Queue([])
         for run in self.runs.runs:
-            if not self.is_over(run, now_us):
+            if self.end_us(run) > min(now_us, FOREVER_US - 1):
                 open_runs.add(run)
             elif run.state.kind is Kind.PENDING:
                 complete.add(run)
@@ -700,13 +713,17 @@ class Lane:
                 self.timeouts.append(self.as_match(run))
         self.emit(open_runs, complete)
 
-    def is_over(self, run: Run, now_us: int) -> bool:
-        """Has the window closed, or has every way on lost its gap?"""
+    def end_us(self, run: Run) -> int:
+        """When the window closes, or every way on has lost its gap; FOREVER_US for never."""
         if not run.taken:
-            return False
+            return FOREVER_US
         window_us, gap_us = self.pattern.within_us, gap_over(run.state)
-        since_start_us, since_last_us = now_us - run.taken[0].event.at_us, now_us - run.taken[-1].event.at_us
-        return (window_us > 0 and since_start_us >= window_us) or (gap_us > 0 and since_last_us >= gap_us)
+        ends = [FOREVER_US]
+        if window_us:
+            ends.append(run.start.event.at_us + window_us)
+        if gap_us:
+            ends.append(run.last.event.at_us + gap_us)
+        return min(ends)
 
     def process(self, event: Event, place: int) -> None:
         """Every run looks at the event once; then matches come out."""

@@ -233,10 +233,15 @@ def always(_event: Event, _run: Run) -> bool:
 
 
 def holds(condition: Expression | None, stream: str = "") -> Guard:
-    """A condition that is unknown as a whole does not hold, and none holds for an event of another stream."""
+    """A condition that is unknown as a whole does not hold, and none of a stream holds for an event of another."""
     if condition is None:
-        return lambda event, _run: event.stream in ("", stream)
-    return lambda event, run: event.stream in ("", stream) and evaluate(condition, event, run.taken) is True
+        return lambda event, _run: came_by(event, stream)
+    return lambda event, run: came_by(event, stream) and evaluate(condition, event, run.taken) is True
+
+
+def came_by(event: Event, stream: str) -> bool:
+    """Is it an event of that stream? Where there is one only, nobody has to say."""
+    return not stream or not event.stream or event.stream == stream
 
 
 def negation(guard: Guard) -> Guard:
@@ -591,6 +596,14 @@ def duplicate(state: State) -> State:
 FOREVER_US = 1 << 62
 
 
+class TooManyRuns(Exception):
+    """`event` has opened more than may be."""
+
+    def __init__(self, event: int) -> None:
+        super().__init__(f"event {event} opens too many runs")
+        self.event = event
+
+
 class Ties(StrEnum):
     """Which match comes out first among those with the same start event; it matters to a skip strategy only.
 
@@ -604,19 +617,27 @@ class Ties(StrEnum):
 
 
 def match(
-    pattern: Pattern, events: Iterable[Event], ties: Ties = Ties.FLINK, jumps: bool = True
+    pattern: Pattern,
+    events: Iterable[Event],
+    ties: Ties = Ties.FLINK,
+    jumps: bool = True,
+    runs_max: int = FOREVER_US,
 ) -> tuple[list[Match], list[Match]]:
     """(matches, timed-out partials) of one key's events in order, each in the order in which they come out.
 
     Time moves to each event's instant before the event is looked at, and past everything at the end: at one stroke as
     Flink's (jumps), or from one end of a window to the next. A pattern that loops over a group can find a match twice:
     it comes out once.
+
+    Raises TooManyRuns when more than `runs_max` are open.
     """
     lane = Lane(pattern, Queue([Run(build(pattern))]), Queue([]), ties)
     pass_time = lane.advance_time if jumps else lane.pass_time
     for place, event in enumerate(events):
         pass_time(event.at_us)
         lane.process(event, place)
+        if len(lane.runs.runs) > runs_max:
+            raise TooManyRuns(event.id)
     pass_time(FOREVER_US)
     return list(dict.fromkeys(lane.matches)) if loops_over_group(pattern) else lane.matches, lane.timeouts
 

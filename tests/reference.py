@@ -869,11 +869,13 @@ def gap_over(state: State) -> int:
 
 
 def ways_on(state: State) -> list[int]:
-    """The gaps of all that could still be taken from here, and of an end that only time brings."""
+    """The gaps of all that could still be taken from here, and of an end that takes nothing."""
     gaps = [state.gap_us] if state.kind is Kind.PENDING else []
     for edge in state.edges:
         if edge.action is Action.TAKE:
             gaps.append(edge.gap_us)
+        elif edge.action is Action.IGNORE and edge.target.kind is Kind.FINAL and state.kind is not Kind.PENDING:
+            gaps.append(0)  # an event that is not the absent one ends it, however late
         elif edge.action is Action.PROCEED:
             gaps += ways_on(edge.target)
     return gaps

@@ -88,6 +88,8 @@ def ask(case: Case, kernel: Kernel | None = None) -> Outcome:
         expected = by_reference(case, pattern)
     except LimitReached:
         return Outcome(refused=True)
+    except AssertionError as error:
+        return Outcome(disagreement=Disagreement("compiled", "a plan", f"AssertionError: {error}"))
     except TooManyRuns as error:
         return replace(ask(before(case, error.event), kernel), shortened=True)
     ways: list[tuple[str, Answer, Callable[[], Answer]]] = [

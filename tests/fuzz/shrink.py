@@ -27,6 +27,7 @@ def fewer(case: Case) -> Iterator[Case]:
     """The cases with one thing less, the largest things first."""
     if case.beside:
         yield replace(case, beside=None)
+        yield replace(case, document=case.beside, beside=None)
     if case.jumps:
         yield replace(case, jumps=False)
     for key in sorted({key for key, _ in case.events}):

@@ -163,16 +163,101 @@ def reachable_only(automaton: Automaton) -> Automaton:
     return Automaton(states, 0)
 
 
+SPLIT_BITS_MAX = 8
+"""A state whose edges read more condition bits than this is left as it is by `unsplit`."""
+
+Outcome = tuple[Action, int, int]
+
+
+def outcomes(state: State, bits: int) -> list[Outcome]:
+    """What becomes of a partial in a state on an event with these condition bits: (action, target, step), sorted."""
+    fired = [edge for edge in state.edges if edge.guard.must & ~bits == 0 and edge.guard.must_not & bits == 0]
+    killed = any(edge.action is Action.KILL for edge in fired)
+    return sorted(
+        (edge.action, edge.target, edge.step)
+        for edge in fired
+        if edge.action is not Action.KILL and (not killed or edge.target == FINAL)
+    )
+
+
+def is_sum(state: State, parts: list[State]) -> bool:
+    """Does a partial in `state` become, on every event, what a partial in each of `parts` together would become?
+
+    An event on which two of them would complete the match is a no: the order of equal matches would be another one.
+    """
+    edges = [edge for one in (state, *parts) for edge in one.edges]
+    if any(one.pending or one.gap_us for one in (state, *parts)) or any(edge.gap_us for edge in edges):
+        return False
+    read = 0
+    for edge in edges:
+        read |= edge.guard.must | edge.guard.must_not
+    if read.bit_count() > SPLIT_BITS_MAX:
+        return False
+    bits = read
+    while True:  # every subset of `read`
+        whole = outcomes(state, bits)
+        if whole != sorted(one for part in parts for one in outcomes(part, bits)):
+            return False
+        if sum(target == FINAL for _, target, _ in whole) > 1:
+            return False
+        if bits == 0:
+            return True
+        bits = (bits - 1) & read
+
+
+def unsplit(automaton: Automaton) -> Automaton:
+    """A state that an event would split into states which together do what it does stays whole.
+
+    A loop that may end or go on is split by any event that neither its body nor the next step takes: one partial then
+    waits for the one, one for the other. As a single partial it costs half, and such an event does not concern it. (Not
+    where timed-out partials are an output: there both count.)
+
+    >>> more = Edge(Guard(1), Action.TAKE, 0, step=0)
+    >>> on = Edge(Guard(2, 1), Action.TAKE, FINAL, step=1)
+    >>> wait = State(edges=(more, Edge(Guard(0, 1), Action.IGNORE, 1)))
+    >>> await_next = State(edges=(on, Edge(Guard(0, 3), Action.IGNORE, 2)))
+    >>> loop = State(edges=(more, Edge(Guard(0, 1), Action.IGNORE, 1), on, Edge(Guard(0, 3), Action.IGNORE, 2)))
+    >>> for edge in unsplit(Automaton((loop, wait, await_next))).states[0].edges:
+    ...     print(edge.action.name, edge.guard, edge.target)
+    TAKE Guard(must=1, must_not=0) 0
+    IGNORE Guard(must=2, must_not=1) 1
+    TAKE Guard(must=2, must_not=1) -1
+    IGNORE Guard(must=0, must_not=3) 0
+    """
+    states = list(automaton.states)
+    for number, state in enumerate(automaton.states):
+        ignores = [edge for edge in state.edges if edge.action is Action.IGNORE]
+        all_of_them = ALWAYS
+        for edge in ignores:
+            all_of_them = all_of_them & edge.guard
+        if len(ignores) < 2 or not all_of_them.possible:
+            continue
+        if not is_sum(state, [automaton.states[edge.target] for edge in ignores]):
+            continue
+        edges: list[Edge] = []
+        for edge in state.edges:
+            if edge.action is not Action.IGNORE:
+                edges.append(edge)
+            else:
+                others = both([edge.guard], all_of_them.negated())
+                edges.extend(replace(edge, guard=guard) for guard in others)
+        edges.append(Edge(all_of_them, Action.IGNORE, number))
+        states[number] = replace(state, edges=tuple(edges))
+    return replace(automaton, states=tuple(states))
+
+
+def rewritten(automaton: Automaton, split: bool) -> Automaton:
+    """All passes, in order; split: every path has a partial of its own (see `unsplit`)."""
+    for rewrite in PASSES:
+        if rewrite is not unsplit or not split:
+            automaton = rewrite(automaton)
+    return automaton
+
+
 PASSES: tuple[Callable[[Automaton], Automaton], ...] = (
     ended_by_gaps,
     without_proceed,
     start_takes_only,
+    unsplit,
     reachable_only,
 )
-
-
-def rewritten(automaton: Automaton) -> Automaton:
-    """All passes, in order."""
-    for rewrite in PASSES:
-        automaton = rewrite(automaton)
-    return automaton

@@ -89,7 +89,7 @@ def compile_pattern(pattern: Pattern) -> Plan:
         return Guard(must=1 << conditions.index(condition))
 
     graph, start = construct(items, bits, steps)
-    automaton = rewritten(Automaton(tuple(graph.states), start))
+    automaton = rewritten(Automaton(tuple(graph.states), start), split=pattern.timeouts)
     registers: list[History] = []
     for condition in conditions:
         if condition.where is not None:

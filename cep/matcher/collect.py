@@ -6,9 +6,26 @@ events: one backward pass marks, one forward pass moves.
 
 from __future__ import annotations
 
+import numpy as np
+
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I32, I64
-from events.kernel import Int, compiled
+from events.kernel import Int, ask_for, compiled, inlined
+
+AHEAD = 16
+"""So many cells ahead memory is asked for what they will read."""
+
+
+@inlined
+def ask_ahead(cells: Records, partials: Records, counters: I64, new_link: U32, cell: Int) -> None:
+    """Ask the memory for the first partials of later cells, and for where the links of nearer ones are."""
+    if cell + AHEAD < counters[N_CELLS]:
+        first = cells[cell + AHEAD].first
+        if first != NIL:
+            ask_for(partials, np.int64(first))
+        first = cells[cell + AHEAD // 2].first
+        if first != NIL:
+            ask_for(new_link, np.int64(partials[first].link))
 
 
 @compiled
@@ -22,6 +39,7 @@ def collect(
     """
     count = counters[N_LINKS]
     for cell in range(counters[N_CELLS]):
+        ask_ahead(cells, partials, counters, new_link, cell)
         place = cells[cell].first
         while place != NIL:
             new_link[partials[place].link] = 0
@@ -56,6 +74,7 @@ def collect(
             kept += 1
     counters[N_LINKS] = kept
     for cell in range(counters[N_CELLS]):
+        ask_ahead(cells, partials, counters, new_link, cell)
         place = cells[cell].first
         while place != NIL:
             partials[place].link = new_link[partials[place].link]

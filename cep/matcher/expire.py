@@ -16,8 +16,10 @@ from cep.matcher.emit import emit, set_match, write
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, compiled, inlined
+from events.kernel import Int, ask_for, compiled, inlined
 
+AHEAD = 8
+"""So many entries of a ring ahead memory is asked for their cells."""
 NEVER = 9_223_372_036_854_775_807
 
 
@@ -36,6 +38,30 @@ def push(queue: Records, rings: Records, ring: Int, at: Int, cell: Int) -> None:
     rings[ring].length += 1
     if nth == rings[ring].head:
         rings[ring].due = at + rings[ring].within
+
+
+@inlined
+def drop_stale(queue: Records, rings: Records, cells: Records, partials: Records, ring: Int, now: Int) -> None:
+    """Drop a ring's first entries as long as they are due and older than all partials of their cells."""
+    mask = rings[ring].capacity - 1
+    first = rings[ring].offset
+    head = rings[ring].head
+    end = head + rings[ring].length
+    due = rings[ring].due
+    while due <= now and head < end:
+        at = queue[first + (head & mask)].at
+        due = at + rings[ring].within
+        if due > now:
+            break
+        if end - head > AHEAD:
+            ask_for(cells, np.int64(queue[first + ((head + AHEAD) & mask)].cell))
+        oldest = cells[queue[first + (head & mask)].cell].first
+        if oldest != NIL and partials[oldest].at <= at:
+            break
+        head += 1
+    rings[ring].due = due
+    rings[ring].length = end - head
+    rings[ring].head = head & mask
 
 
 @compiled

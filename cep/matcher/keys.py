@@ -119,11 +119,13 @@ def insert_slot(
 
 
 @inlined
-def heat(slots: Records, slot_keys: I64, direct: I32, by_code: Int, slot: Int, hot: Int) -> None:
-    """Set the head of a slot's list of hot cells."""
+def heat(
+    keyspaces: I64, slots: Records, direct: I32, space: Int, kind: Int, values: I64, row: Int, slot: Int, hot: Int
+) -> None:
+    """Set the head of the list of hot cells of an event's slot."""
     slots[slot].hot = hot
-    if by_code != 0:
-        direct[slots[slot].space, slot_keys[slot, 0]] = 2 * (np.int64(slot) + 1) + (hot != NIL)
+    if keyspaces[kind, K_DIRECT] != 0:
+        direct[space, values[keyspaces[kind, K_COLUMNS], row]] = 2 * (np.int64(slot) + 1) + (hot != NIL)
 
 
 @inlined

@@ -200,8 +200,9 @@ KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
     RESUME_TOUCH,
     RESUME_HOT,
     NEED,  # how many rows are needed
+    LOOK_AGAIN,  # cells and slots at which to look for unused ones again
     COUNTERS,
-) = range(25)
+) = range(26)
 FREE_PARTIAL = COUNTERS
 """Free lists of partials by blocks, behind the counters; 0 ends them."""
 COUNTERS_ALL = COUNTERS + BLOCKS_MAX + 1

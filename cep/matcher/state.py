@@ -23,6 +23,8 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 ROWS_MAX = 1 << 28
 """Rows of any one array of state."""
+ROWS_FEW = 1 << 16
+"""Up to so many rows an array grows fourfold."""
 
 
 @dataclass(slots=True)
@@ -137,15 +139,22 @@ class State:
             setattr(self, name, longer(getattr(self, name), more))
 
     def compact_keys(self, tables: Tables) -> None:
-        """Free cells without partials and slots without cells, when they take half of a full array."""
+        """Free cells without partials and slots without cells, when they take half of a full array.
+
+        Looks again only when an eighth of the arrays was filled since it looked last.
+        """
         cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
         if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slots):
             return
+        if cells + slots < self.counters[c.LOOK_AGAIN]:
+            return
+        self.counters[c.LOOK_AGAIN] = cells + slots + (len(self.cells) + len(self.slots)) // 8
         used = (self.cells["first"][:cells] != c.NIL) | (self.cells["held"][:cells] != c.NIL)
         if 2 * int(used.sum()) > cells:
             return
         new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
         compact_cells(self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot)
+        self.counters[c.LOOK_AGAIN] = 0
         self.rehash(tables)
 
     def rehash(self, tables: Tables) -> None:
@@ -211,13 +220,16 @@ def power_of_two(rows: int) -> int:
 
 
 def longer(array: Array, more: int, exactly: bool = False) -> Array:
-    """A copy with room for at least `more` further rows, and unless `exactly`, at least twice as long."""
-    rows = len(array) + more if exactly else max(2 * len(array), power_of_two(len(array) + more))
+    """A copy with room for at least `more` further rows, and unless `exactly`, four times as long, or twice if it has
+    ROWS_FEW.
+    """
+    times = 4 if len(array) < ROWS_FEW else 2
+    rows = len(array) + more if exactly else max(times * len(array), power_of_two(len(array) + more))
     if rows > ROWS_MAX:
         raise LimitReached(
             f"state of the matcher: an array would grow beyond {ROWS_MAX} rows",
             "shorten windows, bound loops, or spread the keys over more lanes",
         )
     grown = aligned((rows, *array.shape[1:]), array.dtype)
-    grown[: len(array)] = array
+    grown.reshape(-1).view(np.uint8)[: array.nbytes] = array.reshape(-1).view(np.uint8)
     return cast(Array, grown)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.emit import emit, set_match
-from cep.matcher.expire import expire, full_ring, push
+from cep.matcher.expire import drop_stale, expire, full_ring, push
 from cep.matcher.keys import K_COLUMNS, K_DIRECT, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
 from cep.matcher.lists import (
     append_partial,
@@ -201,7 +201,7 @@ def step(
                 if cells[cell].interest & plans[plan].always == 0:  # it has cooled since
                     cells[cell].hot = 0
                     if hot_before == NIL:
-                        heat(slots, slot_keys, direct, keyspaces[kind, K_DIRECT], slot, hot)
+                        heat(keyspaces, slots, direct, space, kind, values, row, slot, hot)
                     else:
                         cells[hot_before].hot_next = hot
                     continue
@@ -219,6 +219,8 @@ def step(
             need = np.int64(DONE)
             ring = plans[plan].ring
             gaps = plans[plan].gaps
+            if ring != NIL and rings[ring].due <= now:
+                drop_stale(queue, rings, cells, partials, ring, now)
             if gaps != 0 or (ring != NIL and rings[ring].due <= now):
                 need = expire(
                     plans, states, cells, chains, partials, links, events, held, queue, rings, matches, out, counters,
@@ -550,7 +552,7 @@ def step(
             elif cells[cell].interest & plans[plan].always != 0 and cells[cell].hot == 0:
                 cells[cell].hot = 1
                 cells[cell].hot_next = slots[slot].hot
-                heat(slots, slot_keys, direct, keyspaces[kind, K_DIRECT], slot, cell)
+                heat(keyspaces, slots, direct, space, kind, values, row, slot, cell)
             if touched:
                 touch += 1
 

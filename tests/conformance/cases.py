@@ -101,7 +101,7 @@ def read_match(found: dict[str, list[int]], order: list[str]) -> Match:
 
 
 def read_pattern(document: Json, name: str) -> Pattern:
-    """A pattern in our syntax. Beyond the file's format it may say `emit`, and that it reads two `streams`."""
+    """A pattern in our syntax. Beyond the format of the file: `emit`, `timeouts: false`, two `streams`."""
     skip = document.get("skip", {})
     return Pattern(
         name=name,
@@ -112,7 +112,7 @@ def read_pattern(document: Json, name: str) -> Pattern:
         skip=SKIP[skip.get("to", "no_skip")],
         skip_to=skip.get("stage", ""),
         emit=Emit(document.get("emit", Emit.ORDERED)),
-        timeouts=True,
+        timeouts=document.get("timeouts", True),
     )
 
 

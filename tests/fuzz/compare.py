@@ -122,8 +122,8 @@ def by_reference(case: Case, pattern: Pattern, jumps: bool = False) -> Answer:
     """The reference's answer, key by key."""
     found: Answer = Counter()
     for events in by_key(case, pattern).values():
-        for kind, answers in zip(KINDS, reference(pattern, events, Ties.EARLIEST, jumps, RUNS_MAX), strict=True):
-            found.update((kind, answer) for answer in answers)
+        matches, timeouts = reference(pattern, events, Ties.EARLIEST, jumps, RUNS_MAX)
+        collect(found, (matches, timeouts if pattern.timeouts else []))
     return found
 
 

@@ -9,7 +9,7 @@ from tests.conformance.cases import Json
 from tests.fuzz.case import Case, every_stage, numbered
 
 OPTIONS = ("or", "until", "greedy", "optional", "combinations", "gap_ms", "times", "stream")
-SETTINGS = ("skip", "within_ms", "emit", "streams")
+SETTINGS = ("skip", "within_ms", "emit", "timeouts", "streams")
 
 
 def smallest(case: Case, fails: Callable[[Case], bool]) -> Case:

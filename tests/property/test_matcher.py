@@ -18,7 +18,7 @@ CHUNKS, SEEDS = 10, 350
 CONTIGUITIES = {"next", "followed_by", "followed_by_any", "not_next", "not_followed_by"}
 OPTIONS = {
     "times", "greedy", "optional", "until", "consecutive", "allow", "group", "nested", "or", "gap_ms", "within_ms",
-    "streams", "eager", "ordered", "no_skip", "skip_next", "past_last", "first", "last",
+    "streams", "timeouts", "eager", "ordered", "no_skip", "skip_next", "past_last", "first", "last",
 }  # fmt: skip
 WAYS = {"keys", "cuts", "moves", "beside", "jumps", "tie", "null"}
 
@@ -52,7 +52,7 @@ def traits(case: Case) -> set[str]:
     found |= {stage["combinations"] for stage in stages if "combinations" in stage}
     found |= {"gap_ms" for stage in stages if "gap_ms" in stage}
     found |= {"nested" for stage in stages for inside in stage.get("group", ()) if "group" in inside}
-    found |= set(case.document) & {"within_ms", "streams"}
+    found |= set(case.document) & {"within_ms", "streams", "timeouts"}
     skip = case.document.get("skip", {}).get("to", "no_skip")
     found |= {case.document.get("emit", "ordered"), "skip_next" if skip == "next" else skip}
     found |= {name for name in ("cuts", "moves", "beside", "jumps") if getattr(case, name)}

@@ -893,7 +893,7 @@ def reject_reason(pattern: Pattern) -> str | None:
     """
     reasons = [*sequence_problems(pattern.steps), *whole_problems(pattern)]
     if not reasons:
-        reasons = [*sequence_problems(inlined(pattern.steps)), *unsound(inlined(pattern.steps), pattern, at_end=True)]
+        reasons = unsound(inlined(pattern.steps), pattern, at_end=True)
     return reasons[0] if reasons else None
 
 

@@ -16,8 +16,8 @@ SECONDS_MAX = 60
 """One case. It takes a hundredth of a second."""
 
 SAY_EVERY_S = 15
-SEED, CASES, REFUSED, SHORTENED, FOUND, WITH_SOME, DISAGREED, WIDTH = range(8)
-"""What a process says of itself: the seed at hand, and counts."""
+SEED, CASES, REFUSED, SHORTENED, FOUND, WITH_SOME, DISAGREED, SEEDS = range(8)
+"""What a process says of itself: the seed at hand, counts, and from SEEDS on the seeds on which answers differ."""
 
 
 def show(seed: int) -> int:
@@ -47,23 +47,24 @@ def print_disagreement(seed: int, case: Case) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one process does: every `step`th seed from `first`, until so many cases are done."""
+    """What one process does: every `step`th seed from `first`, until so many cases are done or disagreements found."""
 
     first: int
     step: int
     cases: int
+    disagreements: int
 
 
 def work(share: Share, counts: MutableSequence[int]) -> None:
     """One process. A case that does not end ends the process: SIGALRM stops compiled code too."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     counts[SEED] = share.first
-    while counts[CASES] < share.cases:
+    while counts[CASES] < share.cases and counts[DISAGREED] < share.disagreements:
         signal.alarm(SECONDS_MAX)
         outcome = ask(random_case(counts[SEED]))
         if outcome.disagreement:
-            counts[DISAGREED] = 1
-            return
+            counts[SEEDS + counts[DISAGREED]] = counts[SEED]
+            counts[DISAGREED] += 1
         counts[CASES] += not outcome.refused
         counts[REFUSED] += outcome.refused
         counts[SHORTENED] += outcome.shortened
@@ -72,18 +73,20 @@ def work(share: Share, counts: MutableSequence[int]) -> None:
         counts[SEED] += share.step
 
 
-def search(first: int, cases: int, jobs: int) -> int:
+def search(first: int, cases: int, jobs: int, disagreements: int = 1) -> int:
     """All processes; prints how far they are."""
     print(f"seeds from {first}, {jobs} processes", flush=True)
     started, said = time.monotonic(), 0.0
     context = get_context("spawn")
-    shares = [Share(first + number, jobs, cases // jobs + (number < cases % jobs)) for number in range(jobs)]
-    says = [context.RawArray("q", WIDTH) for _ in shares]
+    shares = [
+        Share(first + number, jobs, cases // jobs + (number < cases % jobs), disagreements) for number in range(jobs)
+    ]
+    says = [context.RawArray("q", SEEDS + disagreements) for _ in shares]
     processes = [context.Process(target=work, args=pair) for pair in zip(shares, says, strict=True)]
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):
-        if any(one[DISAGREED] for one in says) or any(process.exitcode for process in processes):
+        if any(one[DISAGREED] == disagreements for one in says) or any(process.exitcode for process in processes):
             break
         time.sleep(0.1)
         if time.monotonic() - started - said > SAY_EVERY_S:
@@ -98,7 +101,7 @@ def search(first: int, cases: int, jobs: int) -> int:
 
 def progress(says: Iterable[Sequence[int]], seconds: float) -> str:
     """One line."""
-    total = [sum(counts) for counts in zip(*says, strict=True)]
+    total = [sum(counts) for counts in zip(*(one[:SEEDS] for one in says), strict=True)]
     return (
         f"{total[CASES]:,} cases in {seconds:.0f} s ({total[CASES] / seconds:.0f}/s), {total[WITH_SOME]:,} of them with"
         f" {total[FOUND]:,} matches and time-outs; {total[SHORTENED]:,} shortened; {total[REFUSED]:,} patterns refused"
@@ -106,15 +109,14 @@ def progress(says: Iterable[Sequence[int]], seconds: float) -> str:
 
 
 def verdict(says: Sequence[Sequence[int]], codes: Sequence[int]) -> int:
-    """Print what ended the search before its end, if anything did."""
-    for counts, code in zip(says, codes, strict=True):
-        seed = counts[SEED]
-        if counts[DISAGREED]:
-            print_disagreement(seed, random_case(seed))
-            return 1
-        if code not in (0, -signal.SIGTERM):
-            why = f"did not end within {SECONDS_MAX} s" if code == -signal.SIGALRM else f"ended its process with {code}"
-            print(f"{text_of(random_case(seed))}\n\ncase {seed} {why}\nagain: python -m tests.fuzz --case {seed}")
-            return 1
-    print("no disagreement")
-    return 0
+    """Print the cases on which answers differ, and those that ended their process."""
+    wrong = sorted(seed for counts in says for seed in counts[SEEDS : SEEDS + counts[DISAGREED]])
+    for seed in wrong:
+        print()
+        print_disagreement(seed, random_case(seed))
+    dead = [(counts[SEED], code) for counts, code in zip(says, codes, strict=True) if code not in (0, -signal.SIGTERM)]
+    for seed, code in dead:
+        why = f"did not end within {SECONDS_MAX} s" if code == -signal.SIGALRM else f"ended its process with {code}"
+        print(f"{text_of(random_case(seed))}\n\ncase {seed} {why}\nagain: python -m tests.fuzz --case {seed}")
+    print(f"{len(wrong)} disagreements" if wrong else "no disagreement")
+    return 1 if wrong or dead else 0

@@ -167,6 +167,7 @@ def _patterns(commands: Commands) -> None:
     inner = patterns.add_subparsers(metavar="command", required=True)
     check = _command(inner, "check", "cep.cli.patterns:check", "report every problem of the documents at once")
     explain = _command(inner, "explain", "cep.cli.patterns:explain", "say what a pattern looks for, and how")
+    explain.add_argument("--mermaid", action="store_true", help="draw the automaton, as a Mermaid chart, and no more")
     apply = _command(inner, "apply", "cep.cli.patterns:apply", "make the patterns live", APPLY)
     listed = _command(inner, "list", "cep.cli.patterns:listed", "list what is live, paused and retired")
     for command in (check, explain, apply):

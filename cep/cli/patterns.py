@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cep.automaton.drawing import draw
 from cep.automaton.plan import compile_pattern
 from cep.automaton.plan import explain as explain_plan
 from cep.cli.configured import control_log, say, say_json, settings_of, streams_of
@@ -40,7 +41,11 @@ def check(options: argparse.Namespace) -> int:
 def explain(options: argparse.Namespace) -> int:
     """The sentence, the advice, the automaton."""
     for _, pattern in _loaded(options):
-        plan = explain_plan(compile_pattern(pattern))
+        compiled = compile_pattern(pattern)
+        if options.mermaid:
+            say(draw(compiled))
+            continue
+        plan = explain_plan(compiled)
         if options.json:
             say_json({**_described(pattern), "plan": plan})
             continue

@@ -1,8 +1,8 @@
 """Random cases until enough are done: `python -m tests.fuzz [--cases N] [--first SEED] [--jobs N]`, `--case SEED`.
 
 The case of a seed is the same everywhere; without `--first` the seeds begin at a new place. At the first case on which
-reference and kernel disagree (`--disagreements N`: the Nth), or that does not end in time, all stops: the cases are made
-small and printed, each with the command that repeats it. Exit 1 then.
+reference and kernel disagree (with `--disagreements N` the Nth of one process), or that does not end in time, all
+stops: the cases are made small and printed, each with the command that repeats it. Exit 1 then.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook;
 	@$(VENV)/bin/stakeout backtest examples/handbook/patterns --data $(STAKEOUT_DATA)/handbook/transactions.parquet \
 		--label TX_FRAUD --value TX_AMOUNT --by TX_FRAUD_SCENARIO
 
-fuzz: $(DEV) warm  ## the property tests with FUZZ_EXAMPLES (2000) examples each, from a new seed
-	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(PY) -m pytest tests/property $(ARGS)
+fuzz: $(DEV) warm  ## FUZZ_CASES (100000) random patterns and streams: kernel and reference agree, or the case is shown
+	$(PY) -m tests.fuzz --cases $(or $(FUZZ_CASES),100000) $(ARGS)
 
 chaos: $(DEV) warm  ## CHAOS_EVENTS (200000) through file, SQLite and Kafka, with kills and a stopped worker: the same alerts
 	STAKEOUT_CHAOS_EVENTS=$(or $(CHAOS_EVENTS),200000) $(RUN) --only kafka,postgres -- \

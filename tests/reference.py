@@ -35,11 +35,15 @@ Item = Step | Group
 
 
 class Event(NamedTuple):
-    """One event of one key. Its place in the stream, not its fields, is its identity."""
+    """One event of one key. Its place in the log, not its fields, is its identity.
+
+    stream: where the pattern reads several, the one it came by
+    """
 
     id: int
     at_us: int
     fields: Mapping[str, Value]
+    stream: str = ""
 
 
 Match = tuple[tuple[str, tuple[int, ...]], ...]
@@ -229,11 +233,16 @@ def always(_event: Event, _run: Run) -> bool:
     return True
 
 
-def holds(condition: Expression | None) -> Guard:
-    """A condition that is unknown as a whole does not hold."""
+def holds(condition: Expression | None, stream: str = "") -> Guard:
+    """A condition that is unknown as a whole does not hold, and none of a stream holds for an event of another."""
     if condition is None:
-        return always
-    return lambda event, run: evaluate(condition, event, run.taken) is True
+        return lambda event, _run: came_by(event, stream)
+    return lambda event, run: came_by(event, stream) and evaluate(condition, event, run.taken) is True
+
+
+def came_by(event: Event, stream: str) -> bool:
+    """Is it an event of that stream? Where there is one only, nobody has to say."""
+    return not stream or not event.stream or event.stream == stream
 
 
 def negation(guard: Guard) -> Guard:
@@ -276,9 +285,9 @@ class Place:
         return unless(self.group.until, guard) if self.group else guard
 
 
-def unless(stop: Expression | None, guard: Guard) -> Guard:
-    """`guard`, but not on an event that satisfies `stop`."""
-    return guard if stop is None else both(negation(holds(stop)), guard)
+def unless(stop: Expression | None, guard: Guard, stream: str = "") -> Guard:
+    """`guard`, but not on an event of that stream that satisfies `stop`."""
+    return guard if stop is None else both(negation(holds(stop, stream)), guard)
 
 
 def build(pattern: Pattern) -> State:
@@ -464,7 +473,7 @@ class Builder:
         """A state that takes one event. What is optional ignores in a state of its own, so that it goes beyond once."""
         state = State()
         target = self.freed(target, step, place)
-        take = unless(step.until, takes(step, place))
+        take = unless(step.until, takes(step, place), step.stream)
         gap_us = gap_of(step, place, first)
         state.add(Action.TAKE, within_gap(gap_us, take), target, step.name, gap_us)
         if optional:
@@ -485,8 +494,8 @@ class Builder:
         """PROCEED past a loop or optional step. A greedy one's `until` event is for the next step without reserve."""
         guard = place.unless_stopped(always)
         if step.greedy and step.until is not None:
-            state.add(Action.PROCEED, both(guard, holds(step.until)), self.plain.get(beyond, beyond))
-            guard = unless(step.until, guard)
+            state.add(Action.PROCEED, both(guard, holds(step.until, step.stream)), self.plain.get(beyond, beyond))
+            guard = unless(step.until, guard, step.stream)
         state.add(Action.PROCEED, guard, beyond)
 
     def endless(self, item: Item, target: State, place: Place) -> State:
@@ -499,7 +508,7 @@ class Builder:
         self.go_beyond(loop, item, target, place)
         if item.greedy:
             self.yield_to(takes(item, place), target)
-        take = unless(item.until, takes(item, place))
+        take = unless(item.until, takes(item, place), item.stream)
         gap_us = gap_of(item, place, first=False)
         loop.add(Action.TAKE, within_gap(gap_us, take), loop, item.name, gap_us)
         self.stop_inside(loop, place)
@@ -549,14 +558,16 @@ class Builder:
             inside = Place((), None if left > 1 else place.behind, group)
             state.add(Action.PROCEED, always, self.presence(member, following, inside))
         if contiguity is not STRICT:
-            unwanted = reduce(both, [negation(holds(step.where)) for member in missing for step in heads(member)])
+            unwanted = reduce(
+                both, [negation(holds(step.where, step.stream)) for member in missing for step in heads(member)]
+            )
             state.add(Action.IGNORE, unless(group.until, always if contiguity is ANY else unwanted), state)
         return state
 
 
 def takes(step: Step, place: Place) -> Guard:
     """Does an event satisfy the step? Not if it stops the group around it."""
-    return place.unless_stopped(holds(step.where))
+    return place.unless_stopped(holds(step.where, step.stream))
 
 
 def passes_first(step: Step, place: Place) -> Guard | None:
@@ -583,14 +594,14 @@ def passes_later(step: Step, place: Place) -> Guard | None:
     """What may come between a loop's elements. A loop that is a group's head follows the group's inner contiguity."""
     inner = place.head_of.inner if place.head_of else step.inner
     guard = passes(CONTIGUITY_INSIDE[inner], step, place)
-    return None if guard is None else unless(step.until, guard)
+    return None if guard is None else unless(step.until, guard, step.stream)
 
 
 def passes(contiguity: Contiguity, step: Step, place: Place) -> Guard | None:
     """Strict passes over nothing, relaxed what the step does not want, any everything."""
     if contiguity is STRICT:
         return None
-    return place.unless_stopped(always if contiguity is ANY else negation(holds(step.where)))
+    return place.unless_stopped(always if contiguity is ANY else negation(holds(step.where, step.stream)))
 
 
 def negated_before(place: Place) -> list[Step]:
@@ -638,6 +649,14 @@ def duplicate(state: State) -> State:
 FOREVER_US = 1 << 62
 
 
+class TooManyRuns(Exception):
+    """`event` has opened more than may be."""
+
+    def __init__(self, event: int) -> None:
+        super().__init__(f"event {event} opens too many runs")
+        self.event = event
+
+
 class Ties(StrEnum):
     """Which match comes out first among those with the same start event; it matters to a skip strategy only.
 
@@ -650,17 +669,29 @@ class Ties(StrEnum):
     EARLIEST = "earliest"
 
 
-def match(pattern: Pattern, events: Iterable[Event], ties: Ties = Ties.FLINK) -> tuple[list[Match], list[Match]]:
+def match(
+    pattern: Pattern,
+    events: Iterable[Event],
+    ties: Ties = Ties.FLINK,
+    jumps: bool = True,
+    runs_max: int = FOREVER_US,
+) -> tuple[list[Match], list[Match]]:
     """(matches, timed-out partials) of one key's events in order, each in the order in which they come out.
 
-    Time moves to each event's instant before the event is looked at, and past everything at the end. A pattern that
-    loops over a group can find a match twice: it comes out once.
+    Time moves to each event's instant before the event is looked at, and past everything at the end: at one stroke as
+    Flink's (jumps), or from one end of a window to the next. A pattern that loops over a group can find a match twice:
+    it comes out once.
+
+    Raises TooManyRuns when more than `runs_max` are open.
     """
     lane = Lane(pattern, Queue([Run(build(pattern))]), Queue([]), ties)
+    pass_time = lane.advance_time if jumps else lane.pass_time
     for place, event in enumerate(events):
-        lane.advance_time(event.at_us)
+        pass_time(event.at_us)
         lane.process(event, place)
-    lane.advance_time(FOREVER_US)
+        if len(lane.runs.runs) > runs_max:
+            raise TooManyRuns(event.id)
+    pass_time(FOREVER_US)
     return list(dict.fromkeys(lane.matches)) if loops_over_group(pattern) else lane.matches, lane.timeouts
 
 
@@ -739,11 +770,16 @@ class Lane:
     matches: list[Match] = field(default_factory=list)
     timeouts: list[Match] = field(default_factory=list)
 
+    def pass_time(self, now_us: int) -> None:
+        """Time passes the end of each window and gap on its own."""
+        while (end_us := min(map(self.end_us, self.runs.runs))) <= now_us and end_us < FOREVER_US:
+            self.advance_time(end_us)
+
     def advance_time(self, now_us: int) -> None:
         """Time out what is over its window or gap; a run that only had to wait is a match then."""
         open_runs, complete = Queue([]), Queue([])
         for run in self.runs.runs:
-            if not self.is_over(run, now_us):
+            if self.end_us(run) > min(now_us, FOREVER_US - 1):
                 open_runs.add(run)
             elif run.state.kind is Kind.PENDING:
                 complete.add(run)
@@ -751,13 +787,17 @@ class Lane:
                 self.timeouts.append(self.as_match(run))
         self.emit(open_runs, complete)
 
-    def is_over(self, run: Run, now_us: int) -> bool:
-        """Has the window closed, or has every way on lost its gap?"""
+    def end_us(self, run: Run) -> int:
+        """When the window closes, or every way on has lost its gap; FOREVER_US for never."""
         if not run.taken:
-            return False
+            return FOREVER_US
         window_us, gap_us = self.pattern.within_us, gap_over(run.state)
-        since_start_us, since_last_us = now_us - run.taken[0].event.at_us, now_us - run.taken[-1].event.at_us
-        return (window_us > 0 and since_start_us >= window_us) or (gap_us > 0 and since_last_us >= gap_us)
+        ends = [FOREVER_US]
+        if window_us:
+            ends.append(run.start.event.at_us + window_us)
+        if gap_us:
+            ends.append(run.last.event.at_us + gap_us)
+        return min(ends)
 
     def process(self, event: Event, place: int) -> None:
         """Every run looks at the event once; then matches come out."""
@@ -882,11 +922,13 @@ def gap_over(state: State) -> int:
 
 
 def ways_on(state: State) -> list[int]:
-    """The gaps of all that could still be taken from here, and of an end that only time brings."""
+    """The gaps of all that could still be taken from here, and of an end that takes nothing."""
     gaps = [state.gap_us] if state.kind is Kind.PENDING else []
     for edge in state.edges:
         if edge.action is Action.TAKE:
             gaps.append(edge.gap_us)
+        elif edge.action is Action.IGNORE and edge.target.kind is Kind.FINAL and state.kind is not Kind.PENDING:
+            gaps.append(0)  # an event that is not the absent one ends it, however late
         elif edge.action is Action.PROCEED:
             gaps += ways_on(edge.target)
     return gaps
@@ -904,7 +946,7 @@ def reject_reason(pattern: Pattern) -> str | None:
     """
     reasons = [*sequence_problems(pattern.steps), *whole_problems(pattern)]
     if not reasons:
-        reasons = [*sequence_problems(inlined(pattern.steps)), *unsound(inlined(pattern.steps), pattern, at_end=True)]
+        reasons = unsound(inlined(pattern.steps), pattern, at_end=True)
     return reasons[0] if reasons else None
 
 

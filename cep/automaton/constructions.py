@@ -402,12 +402,11 @@ class Builder:
         return rest
 
     def absence(self, item: Item, scope: Scope) -> Absence | None:
-        """The item as an absence, if it is a `not_followed_by`."""
+        """The item as an absence, if it is a `not_followed_by`. What ends the group around it is none."""
         if not isinstance(item, Step) or item.contiguity is not Contiguity.NOT_FOLLOWED_BY:
             return None
-        guards = self.condition(item, scope)
-        assert len(guards) == 1, "an until of several bits"
-        return Absence(item.name, guards[0])
+        (going_on,) = self.until(scope)
+        return Absence(item.name, going_on & self.bits(item.where, item.stream))
 
     def nots_before(self, items: tuple[Item, ...], scope: Scope) -> list[tuple[Absence, ...]]:
         """For each item the absences before it: those behind the last item that must be taken."""

@@ -186,6 +186,7 @@ def _patterns(commands: Commands) -> None:
     explain = _command(
         inner, "explain", "cep.cli.patterns:explain", "say what a pattern looks for, and what it did", EXPLAIN
     )
+    explain.add_argument("--mermaid", action="store_true", help="draw the automaton, as a Mermaid chart, and no more")
     apply = _command(inner, "apply", "cep.cli.patterns:apply", "make the patterns live", APPLY)
     listed = _command(inner, "list", "cep.cli.patterns:listed", "list what is live, paused and retired")
     for command in (check, explain, apply):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cep.automaton.drawing import draw
 from cep.automaton.plan import compile_pattern
 from cep.automaton.plan import explain as explain_plan
 from cep.cli.configured import control_log, say, say_json, settings_of, streams_of
@@ -46,6 +47,9 @@ def explain(options: argparse.Namespace) -> int:
         raise InvalidDocument("explain", [Problem("--key, --map", "say which events of a file are meant", hint)])
     for _, pattern in load_patterns(paths, streams):
         plan = compile_pattern(pattern)
+        if options.mermaid:
+            say(draw(plan))
+            continue
         if options.json:
             say_json({**_described(pattern), "plan": explain_plan(plan)})
         else:

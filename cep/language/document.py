@@ -13,7 +13,7 @@
         consecutive | combinations | greedy | optional: true,  until
         gap: 5s, the longest time since the event taken before; of a loop, between its own events
       - group: [steps], contiguity, times …  as above, but no gap
-      - permute: [steps], as a group, but in any order: all of them, each once (see docs/patterns.md)
+      - permute: [steps], as a group, but in any order: all of them, each once (see docs/language.md)
         any_of: n, only n of them (1: alternatives)
         consecutive | combinations: true, also how one of them follows another; without, by followed_by
 

@@ -75,6 +75,11 @@ def test_without_streams_it_says_how_one_is_declared(capsys: pytest.CaptureFixtu
     assert "no stream is declared" in refused(capsys, "patterns", "check", "p.yaml")
 
 
+def test_explain_draws_the_automaton(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["patterns", "explain", "--mermaid", f"{PATTERNS}/small-then-big.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("flowchart LR\n")
+
+
 def test_explain_says_it_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["patterns", "explain", f"{PATTERNS}/card-testing.yaml"]) == 0
     assert (

@@ -220,7 +220,7 @@ def test_without_a_key_those_are_taken_that_begin_the_pattern(capsys: pytest.Cap
     assert main([*COMMAND, "--json"]) == 0
     _, *runs = map(json.loads, capsys.readouterr().out.splitlines())
     assert [one["key"] for one in runs] == [{"card_id": "c7"}]
-    assert Counter(told["why"] for told in runs[0]["story"] if told["what"] == "end") == {"timed out": 4}
+    assert Counter(told["why"] for told in runs[0]["story"] if told["what"] == "end") == {"timed out": 3}
 
 
 @pytest.mark.usefixtures("payments")

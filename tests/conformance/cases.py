@@ -25,6 +25,7 @@ DEFAULT_FILE = Path(__file__).with_name("flink_cep.jsonl.gz")
 US_PER_MS = 1_000
 
 FIELDS = {"kind": STRING, "v": INT64}
+STREAMS = ("events", "others")
 CONTIGUITY = {"begin": Contiguity.NEXT, **{contiguity.value: contiguity for contiguity in Contiguity}}
 INNER = {None: Inner.RELAXED, "consecutive": Inner.CONSECUTIVE, "allow": Inner.COMBINATIONS}
 SKIP = {
@@ -100,18 +101,18 @@ def read_match(found: dict[str, list[int]], order: list[str]) -> Match:
 
 
 def read_pattern(document: Json, name: str) -> Pattern:
-    """A pattern in our syntax, emitting in order as Flink does."""
+    """A pattern in our syntax. Beyond the format of the file: `emit`, `timeouts: false`, two `streams`."""
     skip = document.get("skip", {})
     return Pattern(
         name=name,
         steps=tuple(read_item(stage) for stage in document["stages"]),
-        streams=("events",),
+        streams=STREAMS[: document.get("streams", 1)],
         key=("key",),
         within_us=document.get("within_ms", 0) * US_PER_MS,
         skip=SKIP[skip.get("to", "no_skip")],
         skip_to=skip.get("stage", ""),
-        emit=Emit.ORDERED,
-        timeouts=True,
+        emit=Emit(document.get("emit", Emit.ORDERED)),
+        timeouts=document.get("timeouts", True),
     )
 
 
@@ -139,8 +140,7 @@ def read_item(stage: Json) -> Step | Group:
         optional=stage.get("optional", False),
         until=read_condition(stage["until"]) if "until" in stage else None,
         gap_us=stage.get("gap_ms", 0) * US_PER_MS,
-        stream="events",
-        source=json.dumps(stage["where"]),
+        stream=stage.get("stream", STREAMS[0]),
     )
 
 

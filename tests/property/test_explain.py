@@ -19,17 +19,18 @@ from cep.language.check import check
 from cep.language.pattern import Emit, Pattern, Skip, flatten
 from cep.matcher.matcher import NEVER_US, Matcher
 from events.columns import StringTable
+from tests.conformance.cases import STREAMS
 from tests.conformance.generate import random_pattern, random_stream
-from tests.conformance.kernel import KEY, LAYOUT, STREAM, batch_of, read
+from tests.conformance.kernel import KEY, LAYOUT, batch_of, read
 from tests.reference import Event, Match
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 CHUNKS = 5
-STREAMS = 6
+SAMPLES = 6
 
 
 def explained(pattern: Pattern, events: Sequence[Event]) -> Run:
-    seen = [Seen(event.id, event.at_us, event.fields, STREAM) for event in events]
+    seen = [Seen(event.id, event.at_us, event.fields, STREAMS[0]) for event in events]
     return explain_run(compile_pattern(pattern), seen)
 
 
@@ -62,10 +63,10 @@ def test_what_is_explained_is_what_the_kernel_does(chunk: int) -> None:
         rng = Random(seed)
         pattern = random_pattern(rng, wide=seed % 2 == 1)
         emit = rng.choice(list(Emit))
-        pattern = replace(pattern, streams=(STREAM,), key=(KEY,), timeouts=True, emit=emit)
+        pattern = replace(pattern, streams=(STREAMS[0],), key=(KEY,), timeouts=True, emit=emit)
         if check(pattern, "flink"):
             continue
-        for nth in range(STREAMS):
+        for nth in range(SAMPLES):
             events = random_stream(rng)
             run = explained(pattern, events)
             ours, (theirs, matcher) = in_order(run), by_kernel(pattern, events)

@@ -1,105 +1,107 @@
-"""The kernel on random patterns and streams: equal to the reference, and indifferent to how its input is cut.
-
-FUZZ_EXAMPLES sets how many patterns; a failure names its seed.
-"""
+"""The kernel on random patterns and streams: equal to the reference, however its input comes. See `tests/fuzz`."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from random import Random
+from collections.abc import Sequence
 
 import pytest
 
-from cep.language.check import Dialect, check
-from cep.language.pattern import Pattern
-from cep.matcher.matcher import NEVER_US
-from events.columns import StringTable
-from tests.conformance.cases import read_pattern
-from tests.conformance.generate import random_document, random_permute, random_stream
-from tests.conformance.kernel import batch_of, match, read, start_matcher, step_names
-from tests.reference import Event, Match, Ties
-from tests.reference import match as reference
+from cep.automaton.plan import Plan
+from tests.fuzz.case import Case, every_stage, random_case, text_of
+from tests.fuzz.compare import Answer, Outcome, ask, in_batches
+from tests.fuzz.search import search, show
+from tests.fuzz.shrink import smallest
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
-CHUNKS = 10
-Keyed = list[tuple[int, Event]]
+CHUNKS, SEEDS = 10, 350
 
-
-def patterns(chunk: int, dialect: Dialect) -> Iterator[tuple[int, Pattern, Random]]:
-    """Patterns that are accepted: seed, pattern, and what is left of the seed. Those with a `permute` are native."""
-    for seed in range(chunk, EXAMPLES if dialect == "flink" else EXAMPLES // 2, CHUNKS):
-        rng = Random(seed)
-        pattern = random_permute(rng) if dialect == "native" else read_pattern(random_document(rng), f"seed_{seed}")
-        if not check(pattern, dialect):
-            yield seed, pattern, rng
+CONTIGUITIES = {"next", "followed_by", "followed_by_any", "not_next", "not_followed_by"}
+OF_STAGES = {"any_of", "greedy", "group", "optional", "or", "times", "until"}
+OPTIONS = OF_STAGES | {
+    "consecutive", "allow", "nested", "gap_ms", "within_ms", "streams", "timeouts", "eager", "ordered",
+    "no_skip", "skip_next", "past_last", "first", "last",
+}  # fmt: skip
+WAYS = {"keys", "cuts", "moves", "beside", "jumps", "tie", "null"}
 
 
-CHUNKED = pytest.mark.parametrize(
-    ("chunk", "dialect"), [(chunk, dialect) for dialect in ("flink", "native") for chunk in range(CHUNKS)]
-)
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_kernel_answers_as_the_reference_does(chunk: int) -> None:
+    """Several keys, any batches, a state that moves, other patterns, ties, nulls: the same matches and time-outs."""
+    cases = 0
+    for seed in range(chunk * SEEDS, (chunk + 1) * SEEDS):
+        outcome = ask(random_case(seed))
+        assert not outcome.disagreement, f"python -m tests.fuzz --case {seed}"
+        cases += not outcome.refused
+    assert cases > 0.8 * SEEDS
 
 
-@CHUNKED
-def test_the_kernel_answers_as_the_reference_does(chunk: int, dialect: Dialect) -> None:
-    """Matches and time-outs of every stream are the same multiset; without time-outs the matches stay the same."""
-    for seed, pattern, rng in patterns(chunk, dialect):
-        streams = {str(place): random_stream(rng) for place in range(6)}
-        answers = match(pattern, streams, dialect)
-        without = match(pattern, streams, dialect, timeouts=False)
-        for key, events in streams.items():
-            expected = reference(pattern, events, Ties.EARLIEST)
-            for ours, theirs in zip(answers[key], expected, strict=True):
-                assert Counter(ours) == Counter(theirs), f"seed {seed}, stream {key}"
-            assert Counter(without[key][0]) == Counter(expected[0]), f"seed {seed}, stream {key}, without time-outs"
+def test_the_cases_have_everything() -> None:
+    """Every operator, and every way of asking, is there often enough to be tested by a few thousand cases."""
+    found: Counter[str] = Counter()
+    for case in map(random_case, range(1_000)):
+        found.update(traits(case))
+    rare = {trait: count for trait, count in found.items() if count < 15}
+    assert not rare
+    assert found.keys() >= {*CONTIGUITIES, *OPTIONS, *WAYS}
 
 
-def interleaved(rng: Random, keys: int = 5) -> Keyed:
-    """Several keys' streams merged by time; ids are made unique, so that a match names its key."""
-    events = [
-        (key, event._replace(id=1000 * key + event.id)) for key in range(keys) for event in random_stream(rng, 20)
-    ]
-    rng.shuffle(events)
-    return sorted(events, key=lambda pair: pair[1].at_us)
+def traits(case: Case) -> set[str]:
+    """What a case has."""
+    stages = list(every_stage(case.document["stages"]))
+    found = {stage["contiguity"] for stage in stages} - {"begin"}
+    found |= {option for stage in stages for option in stage} & OF_STAGES
+    found |= {stage["combinations"] for stage in stages if "combinations" in stage}
+    found |= {"gap_ms" for stage in stages if "gap_ms" in stage}
+    found |= {"nested" for stage in stages for inside in stage.get("group", ()) if "group" in inside}
+    found |= set(case.document) & {"within_ms", "streams", "timeouts"}
+    skip = case.document.get("skip", {}).get("to", "no_skip")
+    found |= {case.document.get("emit", "ordered"), "skip_next" if skip == "next" else skip}
+    found |= {name for name in ("cuts", "moves", "beside", "jumps") if getattr(case, name)}
+    instants = Counter((key, event.at_us) for key, event in case.events)
+    found |= {"tie"} if instants and max(instants.values()) > 1 else set()
+    found |= {"null"} if any(None in event.fields.values() for _, event in case.events) else set()
+    return found | ({"keys"} if len({key for key, _ in case.events}) > 1 else set())
 
 
-def run(pattern: Pattern, events: Keyed, cuts: Sequence[int], copies: bool = False) -> Counter[tuple[int, Match]]:
-    """Matches and time-outs of events given in batches; with `copies` the state is copied and loaded in between."""
-    strings = StringTable()
-    matcher = start_matcher(pattern, strings, jumps=False)
-    names = step_names(matcher)
-    flat = [event for _, event in events]
-    found: Counter[tuple[int, Match]] = Counter()
-    for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
-        matches = matcher.process(batch_of(events[first:last], strings))
-        for kind, answers in enumerate(read(matches, names, flat)):
-            found.update((kind, answer) for answer in answers)
-        if copies:
-            matcher.state = matcher.state.copy()
-    for kind, answers in enumerate(read(matcher.advance(NEVER_US), names, flat)):
-        found.update((kind, answer) for answer in answers)
-    return found
+def forgetful(case: Case, plans: Sequence[Plan], cuts: Sequence[int]) -> Answer:
+    """A kernel that loses a match of three events."""
+    answer = in_batches(case, plans, cuts)
+    return Counter({
+        (kind, match): count
+        for (kind, match), count in answer.items()
+        if sum(len(ids) for _, ids in match) != 3
+    })  # fmt: skip
 
 
-@CHUNKED
-def test_any_split_into_batches_gives_the_same(chunk: int, dialect: Dialect) -> None:
-    """All at once, one by one, and cut at random; with the state copied in between as well."""
-    for seed, pattern, rng in patterns(chunk, dialect):
-        events = interleaved(rng)
-        whole = run(pattern, events, [])
-        cuts = sorted(rng.sample(range(1, len(events)), k=min(6, len(events) - 1)))
-        assert run(pattern, events, cuts, copies=True) == whole, f"seed {seed}, cuts {cuts}"
-        assert run(pattern, events, list(range(1, len(events)))) == whole, f"seed {seed}, one by one"
+def test_a_wrong_answer_is_found_and_made_small() -> None:
+    """What is left of a failing case is no more than the fault needs: three events in one batch."""
+
+    def fails(case: Case) -> bool:
+        return ask(case, forgetful).disagreement is not None
+
+    seed = next(seed for seed in range(100) if fails(random_case(seed)))
+    small = smallest(random_case(seed), fails)
+    assert fails(small)
+    assert (len(small.events), small.cuts, small.moves, small.beside, small.jumps) == (3, (), (), None, False)
+    disagreement = ask(small, forgetful).disagreement
+    assert disagreement is not None
+    assert "only the kernel has       nothing" in str(disagreement)
+    assert "name: case" in text_of(small)
+    assert "key=" in text_of(small)
 
 
-@CHUNKED
-def test_keys_do_not_touch_one_another(chunk: int, dialect: Dialect) -> None:
-    """What several keys give together is what they give alone."""
-    for seed, pattern, rng in patterns(chunk, dialect):
-        events = interleaved(rng)
-        together = run(pattern, events, [])
-        alone: Counter[tuple[int, Match]] = Counter()
-        for key in {key for key, _ in events}:
-            alone += run(pattern, [pair for pair in events if pair[0] == key], [])
-        assert together == alone, f"seed {seed}"
+def test_a_kernel_that_dies_is_a_disagreement() -> None:
+    def dying(case: Case, plans: Sequence[Plan], cuts: Sequence[int]) -> Answer:
+        raise IndexError("out of room")
+
+    outcomes: list[Outcome] = [ask(random_case(seed), dying) for seed in range(5)]
+    assert any("IndexError: out of room" in str(outcome.disagreement) for outcome in outcomes)
+
+
+def test_a_search_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(first=0, cases=20, jobs=2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("20 cases in ")
+    assert lines[-1] == "no disagreement"
+    assert show(0) == 0
+    assert capsys.readouterr().out.endswith("case 0: no disagreement\n")

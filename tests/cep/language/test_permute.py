@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import permutations, product
-from pathlib import Path
 
 import pytest
 
@@ -16,39 +15,15 @@ from cep.language.document import dump_pattern, read_pattern
 from cep.language.limits import PERMUTE_MAX
 from cep.language.pattern import Contiguity, Group, Inner, Pattern, Step
 from cep.language.render import render
-from cep.testing import matches
 from events.errors import InvalidDocument
 from events.expression import Binary, Constant, Field
 from events.types import BOOL, STRING
 from tests.cep.language.streams import STREAMS, TRANSACTIONS
+from tests.conformance.cases import STREAMS as ASKED
 from tests.conformance.kernel import match
 from tests.reference import Event, Match
 
-PAGE = (Path(__file__).parents[3] / "docs" / "patterns.md").read_text(encoding="utf-8")
 begin = builder.Pattern.begin
-EXAMPLES = re.findall(r"```yaml\n(.*?)```\n\n```text\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
-
-
-# -- the page ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("document", "events", "found"), EXAMPLES)
-def test_the_page_shows_what_its_patterns_find(document: str, events: str, found: str) -> None:
-    shown = [dict(part.split("=") for part in line.split()) for line in found.splitlines()]
-    named = [
-        {step: ",".join(map(str, numbers)) for step, numbers in each.items()} for each in matches(document, events)
-    ]
-    assert named == shown
-
-
-def test_the_page_has_examples_and_its_python_is_its_first_document() -> None:
-    assert len(EXAMPLES) == 4
-    names: dict[str, builder.Pattern] = {}
-    exec(PAGE.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - our own page
-    kinds = "user=1 kind=phone\nuser=1 kind=password\nuser=1 kind=address\nuser=1 kind=payout amount=5000"
-    assert matches(names["takeover"].document(), kinds) == [
-        {"phone": [1], "password": [2], "address": [3], "payout": [4]}
-    ]
 
 
 # -- the definition ---------------------------------------------------------------------------------------------------
@@ -68,7 +43,7 @@ def step(name: str, contiguity: Contiguity = Contiguity.FOLLOWED_BY) -> Step:
 
 def matches_of(*between: Step | Group) -> dict[str, Counter[Match]]:
     """The matches of `s`, what is given, and `t` in every stream; steps by name, as their places in patterns differ."""
-    pattern = Pattern("p", (step("s"), *between, step("t")), ("cases",), ("key",), within_us=100)
+    pattern = Pattern("p", (step("s"), *between, step("t")), ASKED[:1], ("key",), within_us=100)
     streams = {
         kinds: [Event(place, place, {"kind": kind, "v": 0}) for place, kind in enumerate(kinds)]
         for kinds in STREAMS_OF_KINDS
@@ -132,13 +107,13 @@ def test_a_permute_followed_by_takes_the_first_event_for_each_member() -> None:
 def test_the_automaton_has_a_state_for_every_set_of_members(members: int) -> None:
     """One more waits for the last step; the full set and the start are it and the first."""
     names = "abcdefgh"[:members]
-    pattern = Pattern("p", (Group(tuple(map(step, names)), any_of=members), step("t")), ("cases",), ("key",))
+    pattern = Pattern("p", (Group(tuple(map(step, names)), any_of=members), step("t")), ASKED[:1], ("key",))
     assert check(pattern) == []
     assert len(compile_pattern(pattern).states) == 2**members
 
 
 def test_the_plan_shows_what_each_state_awaits() -> None:
-    pattern = Pattern("p", (step("s"), Group((step("a"), step("b")), any_of=2)), ("cases",), ("key",))
+    pattern = Pattern("p", (step("s"), Group((step("a"), step("b")), any_of=2)), ASKED[:1], ("key",))
     assert re.findall(r"\(.*awaits.*|take.*", explain(compile_pattern(pattern))) == [
         "take s               (1)",
         "(1) awaits a or b",

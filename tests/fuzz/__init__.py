@@ -1,0 +1,1 @@
+"""Random patterns and streams: is the kernel right, whatever way its input comes?"""

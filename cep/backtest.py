@@ -29,11 +29,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cep.automaton.plan import Plan, compile_pattern
+from cep.automaton.plan import Plan, compile_pattern, layout_of
 from cep.language.pattern import Pattern
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
 from cep.matcher.records import KIND_TIMEOUT
-from cep.pipeline import layout_of
 from events.columns import F64, I64, U8, Batch, Layout, StringTable
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 from events.schema import Field, Format, Stream

@@ -34,6 +34,7 @@ from cep.matcher.matcher import NEVER_US, Matcher, Matches
 from cep.matcher.records import KIND_TIMEOUT
 from events.columns import I64, Batch, Layout, StringTable
 from events.errors import InvalidDocument, Problem
+from events.kernel import load
 from events.schema import Stream
 
 CHUNK_ROWS = 65_536
@@ -191,6 +192,7 @@ class _Part:
 
 def _load_kernels(plans: Sequence[Plan], layout: Layout) -> None:
     """Match an event of nobody's: Numba's part of a start is Python, and a file is read without its lock meanwhile."""
+    load()
     columns = len(layout.columns)
     event = History(np.zeros(1, np.int64), np.zeros((columns, 1), np.int64), np.ones((columns, 1), np.uint8))
     part = _Part(plans, layout, StringTable(), np.arange(1))

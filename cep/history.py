@@ -428,7 +428,9 @@ def _numbers(series: pl.Series, path: Path) -> F64:
 
 
 def _classes(series: pl.Series) -> tuple[tuple[str, ...], I64]:
-    texts = series.cast(pl.String).fill_null("none")
+    """The texts of the distinct values, sorted, and each row's place among them; null is `none`."""
+    distinct = series.unique()
+    texts = distinct.cast(pl.String).fill_null("none")
     names = texts.unique().sort()
-    codes = texts.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), return_dtype=pl.Int64)
-    return tuple(names.to_list()), codes.to_numpy()
+    places = texts.replace_strict(names, pl.Series(range(len(names)), dtype=pl.Int64), return_dtype=pl.Int64)
+    return tuple(names.to_list()), series.replace_strict(distinct, places, return_dtype=pl.Int64).to_numpy()

@@ -118,6 +118,12 @@ def test_recall_is_told_apart_by_any_column(tmp_path: Path) -> None:
     assert found.recall_by == {"x": Share(1, 1), "y": Share(1, 1), "z": Share(0, 1)}
 
 
+def test_events_without_a_class_are_a_class(tmp_path: Path) -> None:
+    kinds = frame(ROWS).with_columns(kind=pl.Series([3, 3, None, None, 10]))
+    found = run(tmp_path / "h.parquet", kinds, label="fraud", by="kind").patterns[0]
+    assert found.recall_by == {"10": Share(0, 1), "3": Share(1, 1), "none": Share(1, 1)}
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "ndjson"])
 def test_every_kind_of_file_gives_the_same_figures(tmp_path: Path, suffix: str) -> None:
     found = run(tmp_path / f"h.{suffix}", frame(ROWS), label="fraud").patterns[0]

@@ -257,8 +257,11 @@ def _kafka_topic(kafka: object, topic: str, live: bool) -> Iterator[Put]:
             except BufferError:
                 producer.poll(0.1)
 
-    yield put
-    left = producer.flush(kafka.call_timeout_ms / 1000)
+    try:
+        yield put
+        left = producer.flush(kafka.call_timeout_ms / 1000)
+    finally:
+        producer.purge()  # what is told as failed isn't to arrive later
     if left:
         failed.append(f"no answer about {left} records in {kafka.call_timeout_ms} ms")
     if failed:

@@ -10,10 +10,9 @@ import numpy as np
 
 from bench.data import EPOCH_MS, Columns
 from bench.works import plans, stream
-from cep.automaton.plan import Plan
+from cep.automaton.plan import Plan, layout_of
 from cep.matcher.matcher import Matcher
 from cep.matcher.records import PARTIALS_PER_KEY_MAX
-from cep.pipeline import layout_of
 from events.columns import I64, Batch, Layout, StringTable
 from events.decode import Decoder
 from events.order import FOREVER_US, NEVER_US, Arrived, Orderer, Source

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bench.engine import RECORDS, NoRecords, started
-from cep.automaton.plan import Plan, compile_pattern
+from cep.automaton.plan import Plan, compile_pattern, layout_of
 from cep.language.document import read_pattern
-from cep.pipeline import layout_of
 from events.columns import I64, Batch, StringTable
 from events.schema import read_stream
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canonical
-from cep.automaton.plan import Plan, compile_pattern
+from cep.automaton.plan import Plan, compile_pattern, layout_of
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.document import read_pattern
 from cep.language.message import render_message, steps_read
@@ -24,9 +24,9 @@ from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from cep.measures import MeasuredFields, as_json, measured
-from events.columns import Batch, Column, Layout, StringTable
+from events.columns import Batch, Layout, StringTable
 from events.errors import LimitReached
-from events.expression import Event, Value, fields_of, references
+from events.expression import Event, Value
 from events.schema import Stream
 from events.types import Kind, Type
 
@@ -133,27 +133,6 @@ class LaneState:
                 self.running[number] = None
             else:
                 place.mode = Mode.DRAINING
-
-
-def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
-    """The columns that keys and conditions of the plans read, in the order of the streams' declarations."""
-    needed: set[tuple[str, str]] = set()
-    for plan in plans:
-        first = plan.pattern.streams[0]
-        stream_of = {step.name: step.stream or first for step in plan.steps}
-        needed.update((stream, name) for stream in plan.pattern.streams for name in plan.pattern.key)
-        for condition in plan.conditions:
-            if condition.where is not None:
-                stream = condition.stream or first
-                needed.update((stream, name) for name in fields_of(condition.where))
-                needed.update((stream_of[past.step], past.field) for past in references(condition.where) if past.field)
-    columns = [
-        Column(stream.name, found.name, found.type)
-        for stream in streams
-        for found in stream.fields
-        if (stream.name, found.name) in needed
-    ]
-    return Layout(tuple(stream.name for stream in streams), tuple(columns))
 
 
 def process(batch: Batch, state: LaneState) -> Outcome:

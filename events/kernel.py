@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -60,6 +62,20 @@ def compiled(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """A compiled function that is small enough to be part of its callers."""
     return cast(Function, numba.njit(function, inline="always", **OPTIONS))
+
+
+def load() -> None:
+    """What Numba does before its first kernel, but without SciPy: no kernel calls the BLAS for which Numba imports it
+    wherever it is installed (0.2 s).
+    """
+    blas = "scipy.linalg.cython_blas"
+    if blas in sys.modules:
+        return
+    sys.modules[blas] = None  # type: ignore[assignment]  # how an import is told that there is none
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[blas]
 
 
 def _trailing_zeros(typing: Any, word: Any) -> Any:

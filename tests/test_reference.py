@@ -20,7 +20,8 @@ from tests.conformance.__main__ import main
 from tests.conformance.cases import read_pattern as read_document
 from tests.conformance.classes import difference_class, may_tie
 from tests.conformance.generate import random_pattern, random_permute, random_stream
-from tests.reference import Event, Item, Match, Ties, Value, evaluate, match, reject_reason
+from tests.reference import Event, Item, Match, Ties, Value, evaluate, match
+from tests.refusal import reject_reason
 
 VECTORS = Path(__file__).parent / "conformance" / "vectors.txt"
 SECOND_US = 1_000_000

@@ -1,4 +1,4 @@
-"""Plan: a pattern compiled, and its explanation.
+"""Plan: a pattern compiled, the columns it reads, and its explanation.
 
 pattern ─constructions─▶ graph with PROCEED ─passes─▶ states and edges over bits ─▶ Plan ─matcher.tables─▶ arrays
 """
@@ -6,6 +6,7 @@ pattern ─constructions─▶ graph with PROCEED ─passes─▶ states and edg
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cep.automaton.constructions import construct
@@ -13,9 +14,11 @@ from cep.automaton.graph import ALWAYS, FINAL, Action, Guard, State
 from cep.automaton.passes import Automaton, rewritten
 from cep.automaton.predicates import Predicate, predicate
 from cep.language.pattern import Group, Pattern, Step, flatten, opened
+from events.columns import Column, Layout
 from events.errors import LimitReached
-from events.expression import Expression, History, render
+from events.expression import Expression, History, fields_of, references, render
 from events.program import required_registers
+from events.schema import Stream
 
 CONDITIONS_MAX = 62
 """Distinct conditions of one pattern: they share one word of bits."""
@@ -105,6 +108,27 @@ def compile_pattern(pattern: Pattern) -> Plan:
         distinct=has_loop_over_group(pattern),
         fingerprint=hashlib.sha256(repr(pattern).encode()).hexdigest()[:16],
     )
+
+
+def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
+    """The columns that keys and conditions of the plans read, in the order of the streams' declarations."""
+    needed: set[tuple[str, str]] = set()
+    for plan in plans:
+        first = plan.pattern.streams[0]
+        stream_of = {step.name: step.stream or first for step in plan.steps}
+        needed.update((stream, name) for stream in plan.pattern.streams for name in plan.pattern.key)
+        for condition in plan.conditions:
+            if condition.where is not None:
+                stream = condition.stream or first
+                needed.update((stream, name) for name in fields_of(condition.where))
+                needed.update((stream_of[past.step], past.field) for past in references(condition.where) if past.field)
+    columns = [
+        Column(stream.name, found.name, found.type)
+        for stream in streams
+        for found in stream.fields
+        if (stream.name, found.name) in needed
+    ]
+    return Layout(tuple(stream.name for stream in streams), tuple(columns))
 
 
 def within_limits(pattern: Pattern, automaton: Automaton, conditions: int, registers: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -12,11 +14,16 @@ EXIT_ERROR = 2
 
 EXIT_INTERRUPTED = 130
 
+GARBAGE = 100_000
+"""New objects after which garbage is looked for: modules and documents make few that go, and a start has a million."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
     from cep.cli.arguments import run
 
+    gc.set_threshold(GARBAGE)
+    atexit.register(gc.freeze)  # the interpreter ends by collecting garbage once more: 0.3 s where Numba was imported
     try:
         return run(arguments)
     except StakeoutError as error:

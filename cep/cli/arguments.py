@@ -46,7 +46,9 @@ recall        of the fraud events, the share that is bound in at least one match
 value caught  the values of those events, and their share of the values of all fraud events
 
 Reads only the columns that the patterns need. Events are matched by event time, those of one instant in the file's
-order. A row without a needed value, or with one that doesn't have the field's type, is left out and counted.
+order. A row without a needed value, or with one that doesn't have the field's type, is left out and counted; NDJSON
+is decoded as it would be live, and the first lines left out are told with their reason. Every core takes a share of
+the keys.
 """
 
 PATTERNS = """

@@ -9,14 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cep.cli.documents import files_in, load_streams, stream_paths
-from cep.log.protocol import ControlLog
 from cep.settings import Settings, load
 from events.errors import InvalidDocument, Problem
 from events.schema import Stream
+
+if TYPE_CHECKING:
+    from cep.log.protocol import ControlLog
 
 OF_MEASUREMENTS = "STAKEOUT_DATA"
 """Names the folder of public data sets that measurements read; no setting."""

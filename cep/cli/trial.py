@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -257,8 +258,11 @@ def _kafka_topic(kafka: object, topic: str, live: bool) -> Iterator[Put]:
             except BufferError:
                 producer.poll(0.1)
 
-    yield put
-    left = producer.flush(kafka.call_timeout_ms / 1000)
+    try:
+        yield put
+        left = producer.flush(kafka.call_timeout_ms / 1000)
+    finally:
+        producer.purge()  # what is told as failed isn't to arrive later
     if left:
         failed.append(f"no answer about {left} records in {kafka.call_timeout_ms} ms")
     if failed:
@@ -297,6 +301,7 @@ def backtest(options: argparse.Namespace) -> int:
             value=options.value,
             by=options.by,
             progress=progress,
+            threads=len(os.sched_getaffinity(0)),
         )
     seconds = time.perf_counter() - started
     if options.json:
@@ -343,13 +348,25 @@ def _show_report(report: Report, seconds: float) -> None:
     screen.print(table)
     if labelled:
         screen.print("precision: matches whose last event is fraud; recall: fraud events bound in a match", style="dim")
-    for name, count in report.rejected.items():
-        screen.print(f"{count:,} rows left out: {name} is missing or doesn't have its type", style="yellow")
+    for line in _left_out(report):
+        screen.print(line, style="yellow", markup=False)
     speed = report.rows / report.match_seconds if report.match_seconds else 0.0
     screen.print(
         f"{report.rows:,} events in {seconds:.2f} s: read {report.read_seconds:.2f} s, matched "
         f"{report.match_seconds:.2f} s ({speed:,.0f} events/s)"
     )
+
+
+def _left_out(report: Report) -> list[str]:
+    """How many rows weren't matched and why; of lines also which, the first of them."""
+    lines = []
+    for name, count in report.rejected.items():
+        what = "no JSON record, or one too large" if name == "$" else f"{name} is missing or doesn't have its type"
+        lines.append(f"{count:,} row{'s' if count > 1 else ''} left out: {what}")
+    for letter in report.dead_letters:
+        lines.append(f"  line {letter.line:,}: {letter.reason} at {letter.path}: {letter.detail}")
+    more = sum(report.rejected.values()) - len(report.dead_letters)
+    return [*lines, f"  and {more:,} more"] if report.dead_letters and more else lines
 
 
 def _cells(result: Result, timed_out: bool, labelled: bool, classes: list[str]) -> list[str]:
@@ -387,6 +404,7 @@ def _report_dict(report: Report, seconds: float) -> dict[str, object]:
     return {
         "rows": report.rows,
         "rejected": report.rejected,
+        "dead_letters": [letter._asdict() for letter in report.dead_letters],
         "patterns": [told(result) for result in report.patterns],
         "together": told(report.together),
         "seconds": {"all": seconds, "read": report.read_seconds, "match": report.match_seconds},

@@ -13,7 +13,8 @@ A class is decided by the shape of the pattern alone. Its answer:
 from __future__ import annotations
 
 from cep.language.pattern import Contiguity, Group, Inner, Pattern, Skip, Step
-from tests.reference import Item, items_of, loops_over_group, may_be_absent, may_be_empty
+from tests.reference import Item, items_of, loops_over_group
+from tests.refusal import may_be_absent, may_be_empty
 
 DUPLICATE = "duplicate"
 GAP = "gap"

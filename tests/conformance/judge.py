@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from cep.language.pattern import Pattern
 from tests.conformance.cases import Case
 from tests.conformance.classes import DUPLICATE, NULLABLE_LOOP, difference_class, may_tie
-from tests.reference import Event, Match, Ties, loops_over_group, match, reject_reason
+from tests.reference import Event, Match, Ties, loops_over_group, match
+from tests.refusal import reject_reason
 
 Outcome = tuple[Sequence[Match], Sequence[Match]]
 """(matches, time-outs) of one stream."""

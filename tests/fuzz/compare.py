@@ -17,8 +17,9 @@ from tests.conformance.judge import match_text
 from tests.conformance.kernel import batch_of, read, start_matcher, step_names
 from tests.conformance.kernel import match as alone
 from tests.fuzz.case import Case, before
-from tests.reference import Event, Match, Ties, TooManyRuns, reject_reason
+from tests.reference import Event, Match, Ties, TooManyRuns
 from tests.reference import match as reference
+from tests.refusal import reject_reason
 
 Answer = Counter[tuple[str, Match]]
 """("match" or "timeout", which events), each as often as it came out."""

@@ -18,7 +18,18 @@ import numpy as np
 
 from cep.matcher.emit import emit, set_match
 from cep.matcher.expire import drop_stale, expire, full_ring, push
-from cep.matcher.keys import K_COLUMNS, K_DIRECT, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
+from cep.matcher.keys import (
+    K_COLUMNS,
+    K_DIRECT,
+    K_FIELDS,
+    NULL_KEY,
+    cell_of,
+    heat,
+    insert_cell,
+    insert_slot,
+    place_of,
+    slot_of,
+)
 from cep.matcher.lists import (
     append_partial,
     build_chains,
@@ -66,24 +77,35 @@ def held_bits(
 
 
 @inlined
-def slot_by_code(direct: I32, values: I64, column: Int, row: Int) -> Int:
-    """The slot of an event whose key is one string, in the only key space; -1 for none."""
-    code = values[column, row]
-    return np.int64(direct[0, code] >> 1) - 1 if code < direct.shape[1] else np.int64(-1)
+def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: Int, row: Int) -> Int:
+    """The slot that an event most likely has, its key being one field and the only key space; -1 for none."""
+    value = values[column, row]
+    slot = np.int64(-1)
+    if by_code:
+        if value < direct.shape[1]:
+            slot = np.int64(direct[0, value] >> 1) - 1
+    else:
+        found = slot_table[place_of(value, slot_table.shape[0])]
+        if found != NIL:
+            slot = np.int64(found)
+    return slot
 
 
 @inlined
 def ask_ahead(
-    slots: Records, cells: Records, partials: Records, direct: I32, values: I64, column: Int, row: Int
-) -> None:
+    slots: Records, slot_keys: I64, cells: Records, partials: Records, direct: I32, slot_table: U32, by_code: bool,
+    values: I64, column: Int, row: Int,
+) -> None:  # fmt: skip
     """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
-    slot = slot_by_code(direct, values, column, row + AHEAD)
+    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD)
     if slot >= 0:
         ask_for(slots, slot)
-    slot = slot_by_code(direct, values, column, row + AHEAD // 2)
+        if not by_code:
+            ask_for(slot_keys, slot)
+    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD // 2)
     if slot >= 0 and slots[slot].cell != NIL:
         ask_for(cells, np.int64(slots[slot].cell))
-    slot = slot_by_code(direct, values, column, row + AHEAD // 4)
+    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD // 4)
     if slot >= 0 and slots[slot].cell != NIL and cells[slots[slot].cell].first != NIL:
         ask_for(partials, np.int64(cells[slots[slot].cell].first))
 
@@ -131,8 +153,9 @@ def step(
     """
     rows = at_us.shape[0]
     spaces = keyspaces.shape[0] // streams
-    by_code = scan and spaces == 1 and streams == 1 and keyspaces[0, K_DIRECT] != 0
-    key_column = keyspaces[0, K_COLUMNS] if by_code else np.int64(0)
+    alone = scan and spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
+    by_code = alone and keyspaces[0, K_DIRECT] != 0
+    key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
     budget = np.int64(0)  # rows that every array is known to have room for
@@ -151,8 +174,8 @@ def step(
                 row += 1
         if row >= rows:
             break
-        if by_code and row + AHEAD < rows:
-            ask_ahead(slots, cells, partials, direct, values, key_column, row)
+        if alone and row + AHEAD < rows:
+            ask_ahead(slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row)
         now = at_us[row]
         event = NIL
         first_touch = touch
@@ -310,6 +333,8 @@ def step(
                         chain = chains[chain].next
                         continue
                     after = partials[partial].chain_next if many else partials[partial].next
+                    if after != NIL:  # a list is a chain of misses: the next one is fetched while this one is stepped
+                        ask_for(partials, np.int64(after))
                     state = partials[partial].state
                     at = first_state + np.int64(state)
                     if asked & states[at].interest == 0:

@@ -24,7 +24,10 @@ CONTROL_BYTES_MAX = 900_000
 
 
 class PatternVersion(msgspec.Struct, frozen=True, tag="pattern_version"):
-    """A version of a pattern exists; it watches nothing until it is activated. `document` is the whole of it."""
+    """A version of a pattern exists; it watches nothing until it is activated. `document` is the whole of it.
+
+    A second record of the same name and version changes nothing.
+    """
 
     name: str
     version: int

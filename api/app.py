@@ -52,7 +52,9 @@ def document_of(app: FastAPI) -> dict[str, Any]:
 
 
 class BodyLimit:
-    """Refuses a body that is too large (413) before it is read whole."""
+    """Refuses a body that is too large (413) before it is read whole, with a problem document, which the limit of the
+    framework does not give.
+    """
 
     def __init__(self, app: ASGIApp, bytes_max: int) -> None:
         self.app, self.bytes_max = app, bytes_max

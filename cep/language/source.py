@@ -40,7 +40,8 @@ class Source:
         """The line of a problem's place, or of what it would stand in; 0 without lines."""
         path = COLUMN.sub("", where)
         while path not in self.lines and path:
-            path = LAST_PART.sub("", path)
+            shorter = LAST_PART.sub("", path)
+            path = shorter if shorter != path else ""  # a key may be any text
         return self.lines.get(path, 0)
 
     def rank(self, where: str) -> int:

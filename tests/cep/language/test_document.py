@@ -362,3 +362,12 @@ def test_whatever_a_text_holds_is_read_or_refused(data: st.DataObject) -> None:
     insert = data.draw(st.text("{}[]:,-&*!|>'\"%@`# \n\t\\~ab01.<=?\x85\u2028", max_size=6))
     text = CARD_TESTING[:place] + insert + CARD_TESTING[place + length :]
     attempt_pattern(text, STREAMS, "test")
+
+
+@pytest.mark.parametrize("key", ["a]", "[", "a[b]c]", "]", ".", "a.b[1]x", ":7", "\x00"])
+def test_a_key_may_be_any_text_and_is_only_unknown(key: str) -> None:
+    """It ends: a place that no path looks like has no line."""
+    with pytest.raises(InvalidDocument):
+        read_pattern({key: 1}, {}, "odd")
+    with pytest.raises(InvalidDocument):
+        read_pattern(json.dumps({"name": "a", key: {key: 1}}), {}, "odd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def wait_for(look: Callable[[], Any], seconds: float = 10.0) -> Any:
     return found
 
 
-def run(folder: Path, **serve: Any) -> Iterator[Running]:
+def run(folder: Path, **serve: Any) -> Generator[Running]:
     """A server on a free port of this machine."""
     streams = EXAMPLES / "streams" / "transactions.yaml"
     settings = Settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 import schemathesis
@@ -19,6 +20,8 @@ from tests.api.conftest import SMALL_THEN_BIG, Running, run
 CASES = 25
 """Of each operation."""
 
+ENDLESS = "/v1/alerts/stream"
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -33,13 +36,13 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_what_is_documented_is_so(asked: Running) -> None:
     schema = schemathesis.openapi.from_url(f"{asked.server.url}/openapi.json")
-    operations = [found.ok() for found in schema.exclude(path="/v1/alerts/stream").get_all_operations()]  # no end
+    operations = [cast(Any, found).ok() for found in schema.exclude(path=ENDLESS).get_all_operations()]
     assert len(operations) > 20
     for operation in operations:
         holds(operation)
 
 
-def holds(operation: schemathesis.schemas.APIOperation) -> None:
+def holds(operation: Any) -> None:
     """Ask an operation CASES times."""
 
     @given(case=operation.as_strategy())
@@ -51,7 +54,7 @@ def holds(operation: schemathesis.schemas.APIOperation) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: Any) -> None:
         case.call_and_validate(checks=CHECKS, timeout=30)
 
     ask()

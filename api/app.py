@@ -6,8 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.docs_page import docs_page
 from api.problems import ProblemDetail, ProblemOut, answer, handle_problems, refusals
 from api.routes import alerts, dead_letters, decisions, events, health, labels, lanes, patterns, streams
 from api.services import Services
@@ -22,12 +24,15 @@ def create_app(services: Services) -> FastAPI:
         title="Stakeout",
         version=VERSION,
         description=SUMMARY,
+        docs_url=None,  # the framework's page asks another host for its scripts
+        redoc_url=None,
         responses=refusals(401, 403, 404, 413, 422, 503),
     )
     app.state.services = services
     app.add_middleware(BodyLimit, bytes_max=services.settings.serve.body_bytes_max)
     handle_problems(app, services.log)
     app.include_router(health.router)
+    app.add_api_route("/docs", lambda: HTMLResponse(docs_page(document_of(app))), include_in_schema=False)
     for room in (patterns, events, decisions, alerts, labels, streams, lanes, dead_letters):
         app.include_router(room.router, prefix=f"/{VERSION}")
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document

@@ -79,6 +79,9 @@ def test_dead_letters_and_lanes_are_told(running: Running) -> None:
     assert (letter["reason"], letter["text"]) == ("not_json", "{broken")
     (lane,) = running.http.get("/v1/lanes").json()["items"]
     assert (lane["lane"], lane["lanes"]) == (0, 1)
+    page = running.http.get("/docs").text
+    assert "<code>POST /v1/streams/{stream}/events</code>" in page
+    assert "<script" not in page
     assert running.http.get("/metrics").text.startswith("# TYPE stakeout_")
 
 

@@ -27,9 +27,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
         yield running, keys
 
 
-def ask(running: Running, key: str | None, method: str, path: str, **more: object) -> httpx.Response:
+def ask(running: Running, key: str | None, method: str, path: str, json: object = None) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return running.http.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+    return running.http.request(method, path, headers=headers, json=json)
 
 
 def test_each_role_may_what_those_before_it_may(guarded: tuple[Running, dict[str, str]]) -> None:

@@ -63,7 +63,7 @@ _FEATURES = Range(1, INPUTS_MAX, words=("sqrt", "log2"))
 PARAMETERS: dict[Algorithm, dict[str, Range]] = {
     Algorithm.LOGISTIC_REGRESSION: {
         "C": Range(1e-9, 1e9, whole=False),
-        "max_iter": Range(1, 100_000),
+        "max_iter": Range(100, 100_000),
         "class_weight": _WEIGHTS,
     },
     Algorithm.DECISION_TREE: _TREE,

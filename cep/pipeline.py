@@ -24,6 +24,7 @@ from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from cep.measures import MeasuredFields, as_json, measured
+from cep.scored import ScoredEvent
 from events.columns import Batch, Layout, StringTable
 from events.errors import LimitReached
 from events.expression import Event, Value
@@ -33,10 +34,14 @@ from events.types import Kind, Type
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch or the passing of time gave. counts: partials started, events taken, partials died, matches."""
+    """What a batch or the passing of time gave. counts: partials started, events taken, partials died, matches.
+
+    scores: the events of the batch whose score is to be told
+    """
 
     alerts: list[Alert]
     counts: tuple[int, int, int, int]
+    scores: list[ScoredEvent] = field(default_factory=list)
 
 
 @dataclass(slots=True)

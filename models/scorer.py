@@ -67,6 +67,15 @@ class Scorer:
         if self._score is not None:
             self._places = [layout.positions[stream, one.name] for one in self.card.inputs]
 
+    def read(self, batch: Batch, row: int) -> dict[str, float | None]:
+        """What it reads of one event, by name; null is None, whatever stands for it."""
+        rows, unknown = np.array([row]), [None] * len(self._places)
+        (vector,) = vectors_of(batch.values, batch.nulls, self._places, self._types, unknown, rows).tolist()
+        return {
+            one.name: None if batch.nulls[place, row] else number
+            for one, place, number in zip(self.card.inputs, self._places, vector, strict=True)
+        }
+
     def compute(self, batch: Batch) -> None:
         """Fills `score` of the events of its stream, in place."""
         self.degraded = False

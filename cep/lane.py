@@ -23,6 +23,7 @@ from cep.alert import Alert
 from cep.control import Change, read
 from cep.log.ledger import Counts, Decided, KeyOf, Ledger, moved
 from cep.log.protocol import (
+    OUTPUT_TOPICS,
     REPLAY_VERSION,
     BatchEntry,
     Commit,
@@ -37,6 +38,7 @@ from cep.log.protocol import (
     TickEntry,
     no_failpoint,
 )
+from cep.scored import ScoredEvent
 from cep.settings import Lane as LaneSettings
 from cep.telemetry import LaneCounts
 from events.columns import Batch, Layout, StringTable
@@ -229,7 +231,8 @@ class Lane:
             self._add(entry, self._machine.push(slices, entry.wall_us), None)
 
     def _compare(self, record: JournalRecord) -> None:
-        if (self._ledger.chain, self._ledger.sequences) != (record.chain, record.sequences):
+        sequences = {**dict.fromkeys(OUTPUT_TOPICS, 0), **record.sequences}  # a topic that it doesn't know had nothing
+        if (self._ledger.chain, self._ledger.sequences) != (record.chain, sequences):
             raise IntegrityViolation(
                 f"journal of {self._app}, lane {self.number}: replay of record {record.number}, epoch {record.epoch}, "
                 f"came to chain {self._ledger.chain:016x} and sequences {self._ledger.sequences}; the journal has "
@@ -366,7 +369,7 @@ class Lane:
         self._ledger.note(entry, decided, key_of)
         self._watermark_us = decided.watermark_us
         if key_of is not None:
-            self._alert_waits = self._alert_waits or bool(decided.alerts)
+            self._alert_waits = self._alert_waits or bool(decided.alerts or decided.scores)
             _count(self.counts, entry, decided)
 
     def _patience(self, now_us: int, wait_s: float) -> float:
@@ -437,6 +440,7 @@ def _count(counts: LaneCounts, entry: Entry, decided: Decided) -> None:
     counts.alerts += len(decided.alerts)
     counts.dead_letters += len(decided.dead)
     counts.late += len(decided.late)
+    counts.scores += len(decided.scores)
     started, taken, died, matched = decided.counts
     counts.started += started
     counts.taken += taken
@@ -464,6 +468,9 @@ class Outcome(Protocol):
 
     @property
     def alerts(self) -> list[Alert]: ...
+
+    @property
+    def scores(self) -> list[ScoredEvent]: ...
 
     @property
     def counts(self) -> Counts: ...
@@ -568,6 +575,7 @@ class Flow(Generic[S]):
         )
         return Decided(
             alerts=list(chain.from_iterable(outcome.alerts for outcome in outcomes)),
+            scores=list(chain.from_iterable(outcome.scores for outcome in outcomes)),
             dead=ordered.dead,
             late=ordered.late,
             counts=(started, taken, died, matched),

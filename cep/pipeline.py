@@ -1,7 +1,7 @@
 """The one line: a batch in, alerts out. Pure: no clock, no socket, no random source.
 
-Batch ─▶ bits ─▶ match ─▶ Alert        `process`     events
-          (time passes)  ─▶ Alert      `advance`     time-outs, absences, matches no longer held back
+Batch ─▶ enrich ─▶ bits ─▶ match ─▶ Alert    `process`     events
+          (time passes)        ─▶ Alert    `advance`     time-outs, absences, matches no longer held back
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canonical
 from cep.automaton.plan import Plan, compile_pattern, layout_of
-from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
+from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, Pause, Resume, Retire
+from cep.enrich import Enrichment
 from cep.language.document import read_pattern
 from cep.language.message import render_message, steps_read
 from cep.language.pattern import Pattern
@@ -24,6 +25,7 @@ from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from cep.measures import MeasuredFields, as_json, measured
+from cep.scored import ScoredEvent, Told, scored_events
 from events.columns import Batch, Layout, StringTable
 from events.errors import LimitReached
 from events.expression import Event, Value
@@ -33,10 +35,14 @@ from events.types import Kind, Type
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch or the passing of time gave. counts: partials started, events taken, partials died, matches."""
+    """What a batch or the passing of time gave. counts: partials started, events taken, partials died, matches.
+
+    scores: the events of the batch whose score is to be told
+    """
 
     alerts: list[Alert]
     counts: tuple[int, int, int, int]
+    scores: list[ScoredEvent] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -55,6 +61,7 @@ class LaneState:
     layout:   the columns batches must have: what keys and conditions of the running patterns read
     captured: number in the log → (event id, JSON) of every event that a partial has taken
     patterns_max: plans it may hold, draining ones included
+    views, told: features first, then what scores; `told` also says which scored events go out
     """
 
     streams: tuple[Stream, ...]
@@ -65,18 +72,32 @@ class LaneState:
     running: list[Running | None] = field(default_factory=list)
     versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     captured: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    views: tuple[Enrichment, ...] = ()
+    told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
         self.layout = layout_of(self.streams, ())
+
+    @property
+    def enrichments(self) -> tuple[Enrichment, ...]:
+        """In the order in which they run."""
+        return (*self.views, *self.told.champions)
+
+    def enriched(self) -> set[tuple[str, str]]:
+        """The columns that enrichments read and fill."""
+        filled = {(column.stream, column.name) for one in self.enrichments for column in one.columns()}
+        return filled.union(*(one.needed() for one in self.enrichments))
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply control changes, at a batch boundary. May replace `layout`."""
         for change in changes:
             self.apply_one(change)
         plans = [place.plan for place in self.running if place is not None]
-        layout = layout_of(self.streams, plans)
+        layout = layout_of(self.streams, plans, self.enriched())
         if layout != self.layout:
             self.layout = layout
+        for one in self.enrichments:
+            one.use(self.layout, self.strings.code)
         self.matcher.use(
             [place.plan if place else None for place in self.running],
             self.layout,
@@ -98,6 +119,8 @@ class LaneState:
             for place in self.running:
                 if place is not None and place.plan.pattern.name == change.name and place.mode is there:
                     place.mode = wanted
+        elif isinstance(change, ModelVersion | ModelAlias):
+            self.told.apply(change)
 
     def start(self, name: str, version: int) -> None:
         """Run a version from here on."""
@@ -136,12 +159,14 @@ class LaneState:
 
 
 def process(batch: Batch, state: LaneState) -> Outcome:
-    """Match a batch."""
+    """Enrich a batch, then match it."""
+    for one in state.enrichments:
+        one.compute(batch)
     before = state.matcher.state.counters.copy()
     first = state.matcher.sequence
     matches = state.matcher.process(batch)
     capture(batch, first, matches, state)
-    return outcome(matches, before, state)
+    return replace(outcome(matches, before, state), scores=scored_events(batch, state.told))
 
 
 def advance(now_us: int, state: LaneState) -> Outcome:

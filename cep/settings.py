@@ -143,11 +143,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     patterns_max: Annotated[int, _meta("plans of a lane, draining ones included", 1)] = PATTERNS_MAX
 
 
+class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The scores topic."""
+
+    above: Annotated[float, _meta("events with this score or a higher one are told there; above 1: none")] = 2.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
     app: Annotated[str, _meta("application id: prefix of topics, groups and transactions")] = "stakeout"
     streams: Annotated[tuple[str, ...], _meta("files that declare the streams; commas between them in a variable")] = ()
+    models: Annotated[tuple[str, ...], _meta("files that declare models; their champions score")] = ()
     files: Annotated[dict[str, str], _meta("run through these NDJSON files, topic → path, and end; file only")] = {}
     lane: Lane = Lane()
     kafka: Kafka = Kafka()
@@ -155,6 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker: Worker = Worker()
     address: Address = Address()
     serve: Serve = Serve()
+    scores: Scores = Scores()
     limits: Limits = Limits()
 
 

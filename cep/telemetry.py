@@ -44,6 +44,7 @@ class LaneCounts:
     alerts_stripped: int = 0
     dead_letters: int = 0
     late: int = 0
+    scores: int = 0
     started: int = 0
     taken: int = 0
     died: int = 0

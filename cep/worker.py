@@ -16,9 +16,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from cep.lane import Flow, Lane, Machine, Stages
 from cep.log.files import FileSource
@@ -31,7 +32,10 @@ from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Settings
 from cep.telemetry import log_to_stderr
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
-from events.schema import read_stream
+from events.schema import Stream, read_stream
+
+if TYPE_CHECKING:
+    from cep.scored import Told
 
 EXIT_RESTART = 75
 EXIT_LOOK = 70
@@ -121,7 +125,8 @@ def production(settings: Settings) -> Engine:
 
     if not settings.streams:
         raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
-    streams = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
+    declared = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
+    champions, streams = scoring(settings, declared)
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
     run_all()  # the kernels are loaded, or compiled, before the first batch waits for them
     limits = settings.limits
@@ -129,12 +134,47 @@ def production(settings: Settings) -> Engine:
 
     def state() -> pipeline.LaneState:
         matcher = Matcher(partials_max=limits.partials_per_key_max)
-        return pipeline.LaneState(streams, StringTable(limits.strings_max), matcher, limits.patterns_max)
+        strings = StringTable(limits.strings_max)
+        return pipeline.LaneState(streams, strings, matcher, limits.patterns_max, told=champions())
 
     return Engine(
         tuple(stream.topic for stream in streams),
         lambda: Flow(streams, state(), stages, held_max),
     )
+
+
+def scoring(settings: Settings, declared: tuple[Stream, ...]) -> tuple[Callable[[], Told], tuple[Stream, ...]]:
+    """What scores in a new lane, and the streams with the column `score` where one does.
+
+    Raises InvalidDocument, ServiceUnavailable.
+    """
+    from cep.scored import Told
+
+    by_name = {stream.name: stream for stream in declared}
+    if not settings.models:
+        return lambda: Told(streams=by_name), declared
+    from models.champion import Champion
+    from models.document import read_model, score_field
+    from models.registry import Registry
+    from models.scorer import Scorer
+
+    models = [read_model(_text(Path(name)), by_name, where=name) for name in settings.models]
+    twice = [model for place, model in enumerate(models) if model.stream in {other.stream for other in models[:place]}]
+    if twice:
+        problem = Problem("models", f"{twice[0].name} scores {twice[0].stream}, as another does", "one model a stream")
+        raise InvalidDocument("settings", [problem])
+    registry = Registry(settings.address.store)
+
+    def load(name: str, version: int) -> Scorer:
+        return Scorer(registry.card(name, version), registry.model(name, version), by_name)
+
+    def told() -> Told:
+        champions = tuple(Champion(model.name, model.stream, load) for model in models)
+        return Told(champions, by_name, settings.scores.above)
+
+    scored = {model.stream for model in models}
+    derived = tuple(replace(one, derived=(score_field(),)) if one.name in scored else one for one in declared)
+    return told, derived
 
 
 def failpoint_of(environ: Mapping[str, str]) -> Failpoint:

@@ -134,7 +134,12 @@ class Decoder:
     def __init__(self, stream: Stream, layout: Layout, strings: StringTable) -> None:
         self.stream = stream
         self.layout = layout
-        places = {column.name: place for place, column in enumerate(layout.columns) if column.stream == stream.name}
+        derived = {field.name for field in stream.derived}  # no record has them: null, as the columns of other streams
+        places = {
+            column.name: place
+            for place, column in enumerate(layout.columns)
+            if column.stream == stream.name and column.name not in derived
+        }
         for name, place in places.items():
             assert stream.field(name).type == layout.columns[place].type, (
                 f"column {name} has another type than its field"

@@ -108,6 +108,8 @@ class Field:
 class Stream:
     """A stream as declared (the keys of the document are explained in the module docstring).
 
+    derived: what features and models add to its events, null in the log: `score`, `view.feature`
+
     `out_of_order_us` and `late` count for `order: event_time` only; `dedupe_us` is 0 where no duplicates are looked
     for (no event id, or `dedupe: 0s`).
     """
@@ -127,6 +129,7 @@ class Stream:
     dedupe_ids_max: int = DEDUPE_IDS
     record_bytes_max: int = RECORD_BYTES
     validate: Validate = Validate.NEEDED
+    derived: tuple[Field, ...] = ()
 
     def field(self, name: str) -> Field:
         """The field of that name; KeyError if there is none."""

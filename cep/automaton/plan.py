@@ -6,7 +6,7 @@ pattern ─constructions─▶ graph with PROCEED ─passes─▶ states and edg
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cep.automaton.constructions import construct
@@ -110,9 +110,12 @@ def compile_pattern(pattern: Pattern) -> Plan:
     )
 
 
-def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
-    """The columns that keys and conditions of the plans read, in the order of the streams' declarations."""
-    needed: set[tuple[str, str]] = set()
+def layout_of(streams: Sequence[Stream], plans: Sequence[Plan], enriched: Collection[tuple[str, str]] = ()) -> Layout:
+    """The columns that keys and conditions of the plans read, in the order of the streams' declarations.
+
+    enriched: (stream, field) of what else there must be: what enrichments read and fill
+    """
+    needed = set(enriched)
     for plan in plans:
         first = plan.pattern.streams[0]
         stream_of = {step.name: step.stream or first for step in plan.steps}
@@ -125,7 +128,7 @@ def layout_of(streams: Sequence[Stream], plans: Sequence[Plan]) -> Layout:
     columns = [
         Column(stream.name, found.name, found.type)
         for stream in streams
-        for found in stream.fields
+        for found in (*stream.fields, *stream.derived)
         if (stream.name, found.name) in needed
     ]
     return Layout(tuple(stream.name for stream in streams), tuple(columns))

@@ -77,6 +77,17 @@ Matches in progress of the version before run to their end (--partials discard d
 """
 
 
+MODELS = """
+  stakeout models train card_risk.yaml --data transactions.parquet
+  stakeout models train examples/models/card_risk.yaml --simulate 100000
+  stakeout models alias card_risk champion 1   score with it: live in about a second, without a restart
+  stakeout models list
+
+A model learns from the older part of the data and is judged on the newest, a label's delay apart. File and card go
+into the store (address.store) as the next version; nothing scores with it until an alias names it.
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its options."""
     top = argparse.ArgumentParser(
@@ -87,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     _simulate(commands)
     _backtest(commands)
     _patterns(commands)
+    _models(commands)
     _services(commands)
     return top
 
@@ -201,6 +213,30 @@ def _patterns(commands: Commands) -> None:
     explain.add_argument("--events", type=_count, default=100, metavar="N", help="of one key (default: 100)")
     apply.add_argument("--partials", choices=("drain", "discard"), default="drain", help="(default: drain)")
     for command in (check, explain, apply, listed):
+        _settings(command)
+        _json(command)
+
+
+def _models(commands: Commands) -> None:
+    models = _command(commands, "models", "", "train, keep and choose models", MODELS)
+    inner = models.add_subparsers(metavar="command", required=True)
+    train = _command(inner, "train", "cep.cli.models:train", "make the next version of a model")
+    train.add_argument("model", help="the file that declares it")
+    data = train.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", metavar="FILE", help="Parquet, CSV or NDJSON, with the label as a column")
+    data.add_argument("--simulate", type=_count, metavar="N", help="N payments of `stakeout simulate` instead")
+    _map(train)
+    train.add_argument("--seed", type=int, default=1, help="of --simulate (default: 1)")
+    _streams(train)
+    alias = _command(inner, "alias", "cep.cli.models:alias", "say which version is champion or challenger")
+    alias.add_argument("model", help="its name")
+    alias.add_argument("alias", choices=("champion", "challenger"))
+    alias.add_argument("version", type=_count)
+    listed = _command(inner, "list", "cep.cli.models:listed", "list the versions in the store and their aliases")
+    show = _command(inner, "show", "cep.cli.models:show", "the card of a version")
+    show.add_argument("model", help="its name")
+    show.add_argument("version", type=_count, nargs="?", help="(default: the newest)")
+    for command in (train, alias, listed, show):
         _settings(command)
         _json(command)
 

@@ -168,7 +168,9 @@ def read_streams(
         if name not in streams:
             section.notes.add(first_place(section, steps, name), f"there is no stream `{name}`", closest(name, streams))
     existing = {name: streams[name] for name in used if name in streams}
-    types = {name: {each.name: each.type for each in stream.fields} for name, stream in existing.items()}
+    types = {
+        name: {each.name: each.type for each in (*stream.fields, *stream.derived)} for name, stream in existing.items()
+    }
     return used, Known(
         types,
         {step.name: types[step.stream] for step in flat if step.stream in types},

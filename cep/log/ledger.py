@@ -22,6 +22,7 @@ from cep.log.protocol import (
     DEAD_LETTERS,
     LATE,
     OUTPUT_TOPICS,
+    SCORES,
     Entry,
     JournalRecord,
     Outputs,
@@ -29,6 +30,7 @@ from cep.log.protocol import (
     Positions,
     Start,
 )
+from cep.scored import ScoredEvent
 from cep.settings import Lane
 from events.errors import IntegrityViolation, LimitReached
 from events.order import Refused
@@ -44,7 +46,7 @@ KeyOf = Callable[[Refused], bytes | None]
 class Decided:
     """What one entry of the journal came to.
 
-    alerts: without lane, epoch, sequence and processed_at_us
+    alerts, scores: without lane, epoch, sequence and processed_at_us
     """
 
     alerts: Sequence[Alert] = ()
@@ -53,6 +55,7 @@ class Decided:
     counts: Counts = (0, 0, 0, 0)
     watermark_us: int = 0
     tally: Mapping[str, int] = field(default_factory=dict)
+    scores: Sequence[ScoredEvent] = ()
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,12 +143,19 @@ class Ledger:
         self.outputs = Outputs()
 
     def _count(self, decided: Decided) -> None:
-        for topic, records in ((ALERTS, decided.alerts), (DEAD_LETTERS, decided.dead), (LATE, decided.late)):
-            self.sequences[topic] += len(records)
+        for topic, count in (
+            (ALERTS, len(decided.alerts)),
+            (SCORES, len(decided.scores)),
+            (DEAD_LETTERS, len(decided.dead)),
+            (LATE, len(decided.late)),
+        ):
+            self.sequences[topic] += count
 
     def _put_out(self, entry: Entry, decided: Decided, key_of: KeyOf) -> None:
         for alert in decided.alerts:
             self._add(ALERTS, key_bytes(alert.key), self._alert(alert, entry.wall_us))
+        for scored in decided.scores:
+            self._add(SCORES, key_bytes(scored.key), self._scored(scored, entry.wall_us))
         for topic, records in ((DEAD_LETTERS, decided.dead), (LATE, decided.late)):
             for refused in records:
                 self._add(topic, key_of(refused) or b"", self._letter(topic, refused, entry.wall_us))
@@ -177,6 +187,17 @@ class Ledger:
             )
         return value
 
+    def _scored(self, scored: ScoredEvent, wall_us: int) -> bytes:
+        """The event with its score, stamped. One that is too large leaves its payload in the log."""
+        stamped = msgspec.structs.replace(
+            scored, lane=self.lane, epoch=self.epoch, sequence=self.sequences[SCORES], processed_at_us=wall_us
+        )
+        value = _json(stamped)
+        if len(value) <= self.output_bytes_max:
+            return value
+        self.stripped += 1
+        return _json(msgspec.structs.replace(stamped, event=msgspec.Raw(b"null")))
+
     def _letter(self, topic: str, refused: Refused, wall_us: int) -> bytes:
         kept = refused.raw[: self.dead_letter_bytes_max] if topic == DEAD_LETTERS else refused.raw
         try:
@@ -205,19 +226,22 @@ class Ledger:
 
 
 def chained(before: int, entry: Entry, decided: Decided, alert_ids: Sequence[str]) -> int:
-    """64 bits over the chain so far and one entry: its boundary, the matcher's counts, the alerts' ids in order.
+    """64 bits over the chain so far and one entry: its boundary, the matcher's counts, the alerts' ids in order, and
+    the scores where there are any.
 
     >>> from cep.log.protocol import BatchEntry
     >>> entry = BatchEntry(((0, 7),), 5, 0, 1)
     >>> chained(0, entry, Decided(), ["a"]) == chained(0, entry, Decided(), ["b"])
     False
     """
-    told = _packed((before, entry, decided.counts, len(decided.dead), len(decided.late), alert_ids))
+    parts = (before, entry, decided.counts, len(decided.dead), len(decided.late), alert_ids)
+    scores = [(scored.event_id, scored.model, scored.version, scored.score) for scored in decided.scores]
+    told = _packed((*parts, scores) if scores else parts)
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big")
 
 
 def key_bytes(key: Mapping[str, KeyValue]) -> bytes:
-    """The record key of an alert: the text of the pattern's key, several fields parted by U+001F.
+    """The record key of an alert or a score: the text of its key, several fields parted by U+001F.
 
     >>> key_bytes({"card_id": "c7"})
     b'c7'

@@ -2,7 +2,7 @@
 
     Source ── drain ──▶ Slice, Slice …                one slice per partition, records in offset order
                             │  (decode, order, match)
-    Commit ◀── Outputs ─────┤                         alerts, late records, dead letters: bytes by topic
+    Commit ◀── Outputs ─────┤                         alerts, scores, late records, dead letters: bytes by topic
            ◀── JournalRecord┘                         what was taken, so that a replay does the same
 
 `Outputs` and `JournalRecord` become visible together or not at all, and only while the lane is still its owner's.
@@ -34,7 +34,8 @@ REPLAY_VERSION = 1
 ALERTS = "alerts"
 DEAD_LETTERS = "dead_letters"
 LATE = "late"
-OUTPUT_TOPICS = (ALERTS, DEAD_LETTERS, LATE)
+SCORES = "scores"
+OUTPUT_TOPICS = (ALERTS, DEAD_LETTERS, LATE, SCORES)
 """The names outputs go by; the Kafka adapter maps each to a topic of the application."""
 
 

@@ -290,7 +290,9 @@ def test_topics_are_made_once_and_checked(kafka: str, unique: str) -> None:
     """Making them again makes nothing; another number of lanes is a problem per topic."""
     settings = Kafka(bootstrap=kafka)
     made = create_topics(unique, 2, settings, {f"{unique}-tx": 3})
-    assert {f"{unique}-{name}" for name in ("journal", "control", "alerts", "dead-letters", "late", "tx")} == set(made)
+    assert {
+        f"{unique}-{name}" for name in ("journal", "control", "alerts", "dead-letters", "late", "scores", "tx")
+    } == set(made)
     assert create_topics(unique, 2, settings) == []
     with pytest.raises(InvalidDocument, match="journal: has 2 partitions, expected 3"):
         check_topics(unique, 3, settings)

@@ -40,6 +40,7 @@ class LaneCounts:
     batches: int = 0
     ticks: int = 0
     changes: int = 0
+    changes_left_out: int = 0
     alerts: int = 0
     alerts_stripped: int = 0
     dead_letters: int = 0

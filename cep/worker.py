@@ -113,14 +113,15 @@ def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | 
 
 
 def production(settings: Settings) -> Engine:
-    """The engine of the declared streams. Raises InvalidDocument, ServiceUnavailable."""
+    """The engine of the declared streams. Raises InvalidDocument."""
     from cep import pipeline
     from cep.matcher.matcher import Matcher
     from cep.warm import run_all
     from events.columns import StringTable
 
     if not settings.streams:
-        raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
+        hint = "name their files: streams, or STAKEOUT_STREAMS"
+        raise InvalidDocument("settings", [Problem("streams", "no streams are declared", hint)])
     streams = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
     run_all()  # the kernels are loaded, or compiled, before the first batch waits for them
@@ -185,7 +186,7 @@ class Fleet:
         self.live: dict[int, Lane] = {}
         self._restoring: dict[int, tuple[Lane, Iterator[None]]] = {}
         self._pulsing = False
-        self._group = Group(settings.kafka, settings.app, settings.worker.name, self._revoked)
+        self._group = Group(settings.kafka, settings.app, settings.worker.name, self._revoked, self._away)
 
     def turn(self, busy: bool) -> bool:
         """One turn of everything. `busy`: there were records last time. Answers whether there are."""
@@ -278,6 +279,10 @@ class Fleet:
             if not self._pulsing and self._drop(number):
                 self._tell("lane handed over", number)
 
+    def _away(self, reason: str) -> None:
+        told = {"worker": self._settings.worker.name, "brokers": self._settings.kafka.bootstrap, "error": reason}
+        self._log.warning("no broker answers: lanes wait, and go on where they were", extra={"told": told})
+
     def _drop(self, number: int) -> bool:
         lane = self.live.pop(number, None) or self._restoring.pop(number, (None, None))[0]
         if lane is not None:
@@ -349,4 +354,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error
+        raise InvalidDocument("stream", [Problem(str(path), str(error), "name a file that can be read")]) from error

@@ -44,7 +44,8 @@ KeyOf = Callable[[Refused], bytes | None]
 class Decided:
     """What one entry of the journal came to.
 
-    alerts: without lane, epoch, sequence and processed_at_us
+    alerts:           without lane, epoch, sequence and processed_at_us
+    changes_left_out: control changes that couldn't be applied
     """
 
     alerts: Sequence[Alert] = ()
@@ -53,6 +54,7 @@ class Decided:
     counts: Counts = (0, 0, 0, 0)
     watermark_us: int = 0
     tally: Mapping[str, int] = field(default_factory=dict)
+    changes_left_out: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -178,7 +178,7 @@ def test_a_change_that_can_not_be_compiled_is_left_out_and_the_version_before_ru
 def test_of_a_record_with_a_bad_change_the_good_ones_apply() -> None:
     line = Line()
     wrong = {**SMALL_BIG, "name": "wrong", "within": "never"}
-    changes = [
+    changes: list[Change] = [
         PatternVersion("wrong", 1, wrong),
         Activate("wrong", 1),
         PatternVersion("small-big", 1, SMALL_BIG),

@@ -435,6 +435,9 @@ def _count(counts: LaneCounts, entry: Entry, decided: Decided) -> None:
     elif entry.moved:
         counts.batches += 1
     counts.alerts += len(decided.alerts)
+    for alert in decided.alerts:
+        of = alert.pattern, alert.severity
+        counts.alerts_of[of] = counts.alerts_of.get(of, 0) + 1
     counts.dead_letters += len(decided.dead)
     counts.late += len(decided.late)
     counts.changes_left_out += decided.changes_left_out

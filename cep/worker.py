@@ -16,10 +16,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from cep.health import Health, served
 from cep.lane import Flow, Lane, Machine, Stages
 from cep.log.files import FileSource
 from cep.log.kafka import KafkaControl, KafkaSource
@@ -29,7 +31,7 @@ from cep.log.kafka_topics import check_topics
 from cep.log.protocol import Failpoint, Source, no_failpoint
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Settings
-from cep.telemetry import log_to_stderr
+from cep.telemetry import LaneCounts, log_to_stderr
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
 from events.schema import read_stream
 
@@ -96,12 +98,22 @@ class Collector:
             self.last_us = self.clock.steady_us()
 
 
-def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | None = None) -> int:
-    """Runs lanes until a signal or an error; answers the exit code. `engine`: else what the streams declare."""
+def run_worker(
+    settings: Settings,
+    environ: Mapping[str, str],
+    engine: Engine | None = None,
+    metrics: tuple[str, int] | None = None,
+) -> int:
+    """Runs lanes until a signal or an error; answers the exit code.
+
+    engine: else what the streams declare. metrics: host and port of the operator's door (cep/health.py), else none
+    """
     log = log_to_stderr(settings.worker.log_level)
     stop = _stop_on_signals()
+    health = Health()
     try:
-        _run(settings, engine or production(settings), failpoint_of(environ), stop, log)
+        with served(health, *metrics) if metrics else nullcontext():
+            _run(settings, engine or production(settings), failpoint_of(environ), stop, log, health)
     except (Fenced, ServiceUnavailable) as error:
         log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
         return EXIT_RESTART
@@ -198,6 +210,14 @@ class Fleet:
         self._collector.turn(any(found))
         return any(found)
 
+    def counts(self) -> dict[int, LaneCounts]:
+        """Of the lanes that are live; another thread may ask."""
+        return {number: lane.counts for number, lane in self.live.copy().items()}
+
+    def ready(self) -> bool:
+        """The group has given this worker its lanes, and all of them are live; another thread may ask."""
+        return self._group.joined and self._group.lanes.copy() <= self.live.keys()
+
     def stop(self) -> None:
         """Commits what was decided; then keeps the lanes for a restart under this name, or hands them over."""
         for lane in self.live.values():
@@ -293,13 +313,17 @@ class Fleet:
         self._log.info(event, extra={"told": {"lane": number, "worker": self._settings.worker.name, **told}})
 
 
-def _run(settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, log: logging.Logger) -> None:
+def _run(
+    settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, log: logging.Logger, health: Health
+) -> None:
     if settings.kafka.bootstrap and not settings.files:
-        _run_fleet(Fleet(settings, engine, failpoint, log), stop)
+        fleet = Fleet(settings, engine, failpoint, log)
+        health.lanes, health.ready = fleet.counts, fleet.ready
+        _run_fleet(fleet, stop)
         return
     sqlite = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
     try:
-        _run_embedded(embedded_lane(settings, engine, sqlite, failpoint), settings, stop)
+        _run_embedded(embedded_lane(settings, engine, sqlite, failpoint), settings, stop, health)
     finally:
         sqlite.close()
 
@@ -324,7 +348,7 @@ def _run_fleet(fleet: Fleet, stop: Stop) -> None:
         fleet.close()
 
 
-def _run_embedded(lane: Lane, settings: Settings, stop: Stop) -> None:
+def _run_embedded(lane: Lane, settings: Settings, stop: Stop, health: Health) -> None:
     clock = SystemClock()
     collector = Collector(settings.lane.collect_ms * 1000, clock)
     try:
@@ -332,6 +356,7 @@ def _run_embedded(lane: Lane, settings: Settings, stop: Stop) -> None:
             if stop.asked:
                 return
         collector.take_over()
+        health.lanes, health.ready = lambda: {lane.number: lane.counts}, lambda: True
         while not (stop.asked or lane.done):
             collector.turn(lane.step(WAIT_SECONDS))
         lane.flush()

@@ -36,6 +36,8 @@ class Group:
         commit. A member that lost lanes, because it was silent for a session, is fenced. `away` hears, from within
         `poll` too, that no broker can be reached; the client goes on trying."""
         self.lanes: set[int] = set()
+        self.joined = False
+        """The group has given us our share at least once; it may be none."""
         self._away, self._told_s = away, -TOLD_SECONDS
         self._settings, self._app, self._revoked = settings, app, revoked
         self._topic = Topics(app).journal
@@ -114,6 +116,7 @@ class Group:
         consumer.incremental_assign(list(partitions))
         consumer.pause(list(partitions))
         self.lanes |= {place.partition for place in partitions}
+        self.joined = True
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         going = {place.partition for place in partitions} & self.lanes

@@ -301,7 +301,7 @@ class Fleet:
 
     def _away(self, reason: str) -> None:
         told = {"worker": self._settings.worker.name, "brokers": self._settings.kafka.bootstrap, "error": reason}
-        self._log.warning("no broker answers: lanes wait, and go on where they were", extra={"told": told})
+        self._log.warning("no broker answers: nothing is committed until one does", extra={"told": told})
 
     def _drop(self, number: int) -> bool:
         lane = self.live.pop(number, None) or self._restoring.pop(number, (None, None))[0]

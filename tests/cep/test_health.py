@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,3 +62,10 @@ def test_every_count_of_a_lane_is_told() -> None:
     told = {FIELDS.get(m.name, m.name.removeprefix("stakeout_").removesuffix("_total")) for m in METRICS}
     renamed = {"alerts_of": "alerts", "tally": "record_fates", "watermark_us": "watermark_timestamp_seconds"}
     assert {renamed.get(item.name, item.name) for item in fields(LaneCounts)} == told
+
+
+def test_the_page_for_operators_has_the_same_table() -> None:
+    """Name, kind, labels and meaning of each metric, in order."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+    told = re.findall(r"^\| `(stakeout_\w+)` \| (\w+) \| ([\w, ]+) \| (.+) \|$", page.read_text(), re.MULTILINE)
+    assert told == [(m.name, m.kind, ", ".join(("lane", *m.labels)), m.meaning) for m in METRICS]

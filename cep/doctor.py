@@ -8,16 +8,24 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 from urllib.parse import urlsplit
 
 from cep.cli.configured import settings_of, streams_of
 from cep.settings import Settings, table
 from events.errors import InvalidDocument, StakeoutError
 from events.schema import Stream
+
+FREE_BYTES_MIN = 1_000_000_000
+"""Less room than this beside the embedded log is too little."""
+
+CLOCK_SECONDS_MAX = 5.0
+"""Clocks further apart than this are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +136,31 @@ def _log(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding]:
     if os.access(there, os.W_OK):
         state = "there" if path.exists() else "made at the first start"
         yield Finding("log", "ok", f"embedded, {path} ({state}); STAKEOUT_KAFKA names brokers instead")
+        yield _disk("log", there)
     else:
         yield Finding("log", "bad", f"{there} can't be written", "name another file in STAKEOUT_EMBEDDED_PATH")
     if settings.lane.count != 1:
         yield Finding(
             "log", "bad", f"lane.count is {settings.lane.count}, but the embedded log has one lane", "set it to 1"
+        )
+
+
+def _disk(what: str, there: Path) -> Finding:
+    """Is there room where a file grows?"""
+    free = disk_usage(there).free
+    found = f"{free / 1e9:.1f} GB free at {there}"
+    if free >= FREE_BYTES_MIN:
+        return Finding(what, "ok", found)
+    return Finding(what, "bad", found, f"make room: less than {FREE_BYTES_MIN / 1e9:.0f} GB fills up within hours")
+
+
+def _clock(what: str, theirs_s: float, before_s: float, after_s: float) -> Iterator[Finding]:
+    """Does a service's clock agree with ours? It was read between two of our own."""
+    apart_s = max(theirs_s - after_s, before_s - theirs_s, 0.0)
+    if apart_s > CLOCK_SECONDS_MAX:
+        found = f"its clock and ours are {apart_s:.0f} s apart"
+        yield Finding(
+            what, "bad", found, "let both hosts follow one time server: records would be late or too far ahead"
         )
 
 
@@ -197,6 +225,8 @@ def _database(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding
     from cep.storage.database import database_url
 
     url = database_url(settings)
+    if settings.address.postgres:
+        yield from _database_clock(url)
     path = Path(settings.embedded.path)
     if not settings.address.postgres and not path.exists():
         yield Finding("database", "ok", f"SQLite in {path}, made at the first start")
@@ -209,6 +239,21 @@ def _database(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding
         yield Finding("database", "bad" if settings.address.postgres else "note", found, "`stakeout db upgrade`")
 
 
+def _database_clock(url: str) -> Iterator[Finding]:
+    from sqlalchemy import text
+
+    from cep.storage.database import open_database, reached
+
+    engine = open_database(url)
+    try:
+        with reached(engine), engine.connect() as connection:
+            before_s = time.time()
+            theirs_s = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+            yield from _clock("database", theirs_s, before_s, time.time())
+    finally:
+        engine.dispose()
+
+
 def _redis(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding]:
     if not settings.address.redis:
         yield Finding("redis", "ok", "none named: features are kept in this process")
@@ -218,12 +263,16 @@ def _redis(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding]:
     try:
         with Redis.from_url(settings.address.redis, socket_timeout=5, socket_connect_timeout=5) as client:
             version = client.info("server")["redis_version"]
+            before_s = time.time()
+            seconds, microseconds = client.time()
+            after_s = time.time()
     except (RedisError, ValueError, OSError) as error:
         yield Finding(
             "redis", "bad", f"{_shown(settings.address.redis)}: {error}", "start it, or correct STAKEOUT_REDIS"
         )
         return
     yield Finding("redis", "ok", f"{_shown(settings.address.redis)}, version {version}")
+    yield from _clock("redis", seconds + microseconds / 1e6, before_s, after_s)
 
 
 def _store(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding]:
@@ -233,3 +282,7 @@ def _store(settings: Settings, streams: Sequence[Stream]) -> Iterator[Finding]:
         yield Finding("store", "note", found, "several hosts need a shared URL in STAKEOUT_ADDRESS_STORE")
     else:
         yield Finding("store", "ok", store)
+    if "://" not in store:
+        there = next(parent for parent in Path(store).absolute().parents if parent.exists())
+        if not os.access(Path(store) if Path(store).exists() else there, os.W_OK):
+            yield Finding("store", "bad", f"{store} can't be written", "name another in STAKEOUT_ADDRESS_STORE")

@@ -438,9 +438,13 @@ def _count(counts: LaneCounts, entry: Entry, decided: Decided) -> None:
     elif entry.moved:
         counts.batches += 1
     counts.alerts += len(decided.alerts)
+    for alert in decided.alerts:
+        of = alert.pattern, alert.severity
+        counts.alerts_of[of] = counts.alerts_of.get(of, 0) + 1
     counts.dead_letters += len(decided.dead)
     counts.late += len(decided.late)
     counts.scores += len(decided.scores)
+    counts.changes_left_out += decided.changes_left_out
     started, taken, died, matched = decided.counts
     counts.started += started
     counts.taken += taken
@@ -459,8 +463,8 @@ class State(Protocol):
     layout: Layout
     strings: StringTable
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """See Machine.apply. May replace `layout`."""
+    def apply(self, changes: Sequence[Change]) -> int:
+        """See Machine.apply. May replace `layout`. Answers how many changes were left out."""
 
 
 class Outcome(Protocol):
@@ -513,13 +517,13 @@ class Flow(Generic[S]):
     def apply(self, changes: Sequence[Change]) -> Decided:
         """See Machine."""
         before = self._state.layout
-        self._state.apply(changes)
+        left_out = self._state.apply(changes)
         dead: list[Refused] = []
         if self._state.layout is not before:
             self._decoders = self._made_decoders()
             by_name = {self._streams[topic].name: decoder for topic, decoder in self._decoders.items()}
             dead = self._ordering().relayout(self._state.layout, by_name)
-        return Decided(dead=dead, watermark_us=self._watermark_us)
+        return Decided(dead=dead, watermark_us=self._watermark_us, changes_left_out=left_out)
 
     def push(self, slices: Sequence[Slice], read_at_us: int) -> Decided:
         """See Machine."""

@@ -27,7 +27,7 @@ from cep.matcher.tables import Mode
 from cep.measures import MeasuredFields, as_json, measured
 from cep.scored import ScoredEvent, Told, scored_events
 from events.columns import Batch, Layout, StringTable
-from events.errors import LimitReached
+from events.errors import InvalidDocument, LimitReached
 from events.expression import Event, Value
 from events.schema import Stream
 from events.types import Kind, Type
@@ -88,10 +88,9 @@ class LaneState:
         filled = {(column.stream, column.name) for one in self.enrichments for column in one.columns()}
         return filled.union(*(one.needed() for one in self.enrichments))
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Apply control changes, at a batch boundary. May replace `layout`."""
-        for change in changes:
-            self.apply_one(change)
+    def apply(self, changes: Sequence[Change]) -> int:
+        """Apply control changes, at a batch boundary. May replace `layout`. Answers how many were left out."""
+        left_out = sum(not self.apply_one(change) for change in changes)
         plans = [place.plan for place in self.running if place is not None]
         layout = layout_of(self.streams, plans, self.enriched())
         if layout != self.layout:
@@ -104,14 +103,21 @@ class LaneState:
             self.strings.code,
             [place.mode if place else Mode.LIVE for place in self.running],
         )
+        return left_out
 
-    def apply_one(self, change: Change) -> None:
-        """One change; those of rooms that a lane does not have yet are not its concern."""
+    def apply_one(self, change: Change) -> bool:
+        """One change; those of rooms that a lane does not have yet are not its concern.
+
+        False: it names a version that isn't there or can't be compiled, and was left out; what ran before runs on.
+        """
         if isinstance(change, PatternVersion):
             self.versions.setdefault((change.name, change.version), change.document)
         elif isinstance(change, Activate):
+            running = self.compiled(change.name, change.version)
+            if running is None:
+                return False
             self.end(change.name, change.partials)
-            self.start(change.name, change.version)
+            self.start(running)
         elif isinstance(change, Retire):
             self.end(change.name, change.partials)
         elif isinstance(change, Pause | Resume):
@@ -121,21 +127,33 @@ class LaneState:
                     place.mode = wanted
         elif isinstance(change, ModelVersion | ModelAlias):
             self.told.apply(change)
+        return True
 
-    def start(self, name: str, version: int) -> None:
-        """Run a version from here on."""
+    def compiled(self, name: str, version: int) -> Running | None:
+        """A version, ready to run; None where no control record has it, or it can't be compiled here."""
         streams = {stream.name: stream for stream in self.streams}
-        pattern = read_pattern(self.versions[name, version], streams, f"{name} version {version}")
-        plan = compile_pattern(replace(pattern, version=version))
-        running = Running(plan, Mode.LIVE, MeasuredFields(pattern, self.streams) if pattern.measures else None)
+        document = self.versions.get((name, version))
+        if document is None:
+            return None
+        try:
+            pattern = read_pattern(document, streams, f"{name} version {version}")
+            plan = compile_pattern(replace(pattern, version=version))
+        except (InvalidDocument, LimitReached):
+            return None
+        return Running(plan, Mode.LIVE, MeasuredFields(pattern, self.streams) if pattern.measures else None)
+
+    def start(self, running: Running) -> None:
+        """Run a version from here on. Raises LimitReached where the lane has no place for it."""
         self.drop_drained()
         if None in self.running:
             self.running[self.running.index(None)] = running
         elif len(self.running) < self.patterns_max:
             self.running.append(running)
         else:
+            pattern = running.plan.pattern
             raise LimitReached(
-                f"pattern {name} version {version}: the lane holds {len(self.running)} plans, which is the limit",
+                f"pattern {pattern.name} version {pattern.version}: the lane holds {len(self.running)} plans, which is "
+                "the limit",
                 "retire patterns, or raise limits.patterns_max",
             )
 

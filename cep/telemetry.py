@@ -9,8 +9,13 @@ import json
 import logging
 import sys
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Metric as PromMetric
+from prometheus_client.registry import Collector
 
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the buckets of a time."""
@@ -28,10 +33,20 @@ class Times:
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self.total_s += seconds
 
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Suffix, labels and value of each line of a Prometheus histogram."""
+        below = 0
+        for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), self.buckets.copy(), strict=True):
+            below += count
+            yield "_bucket", {"le": bound}, below
+        yield "_sum", {}, self.total_s
+        yield "_count", {}, below
+
 
 @dataclass(slots=True)
 class LaneCounts:
-    """Since the process started, for one lane; `tally` has what decoding and ordering count under their own names.
+    """Since the process started, for one lane; `tally` has what decoding and ordering count under their own names,
+    `alerts_of` the alerts by pattern and severity.
 
     epoch, watermark_us, control_offset: as they are now
     """
@@ -40,6 +55,7 @@ class LaneCounts:
     batches: int = 0
     ticks: int = 0
     changes: int = 0
+    changes_left_out: int = 0
     alerts: int = 0
     alerts_stripped: int = 0
     dead_letters: int = 0
@@ -56,45 +72,98 @@ class LaneCounts:
     control_offset: int = 0
     commit_seconds: Times = field(default_factory=Times)
     tally: dict[str, int] = field(default_factory=dict)
+    alerts_of: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-GAUGES = frozenset({"epoch", "watermark_us", "control_offset"})
+class Metric(NamedTuple):
+    """One line of METRICS. `labels`: besides `lane`."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+METRICS = (
+    Metric("stakeout_records_total", "counter", (), "records read from the source"),
+    Metric("stakeout_batches_total", "counter", (), "batches they came in"),
+    Metric("stakeout_ticks_total", "counter", (), "ticks of the clock that were journaled"),
+    Metric("stakeout_changes_total", "counter", (), "control changes read"),
+    Metric("stakeout_changes_left_out_total", "counter", (), "of them, those that could not be compiled here"),
+    Metric("stakeout_record_fates_total", "counter", ("fate",), "records by what decoding and ordering did with them"),
+    Metric("stakeout_dead_letters_total", "counter", (), "records that could not be used"),
+    Metric("stakeout_late_total", "counter", (), "late records put out"),
+    Metric("stakeout_partials_started_total", "counter", (), "partials opened"),
+    Metric("stakeout_partials_died_total", "counter", (), "partials that ended without a match"),
+    Metric("stakeout_events_taken_total", "counter", (), "events that a partial took"),
+    Metric("stakeout_matches_total", "counter", (), "matches"),
+    Metric("stakeout_alerts_total", "counter", ("pattern", "severity"), "alerts decided"),
+    Metric("stakeout_alerts_stripped_total", "counter", (), "alerts that left their payloads in the log"),
+    Metric("stakeout_scores_total", "counter", (), "events with a score that was put out"),
+    Metric("stakeout_commits_total", "counter", (), "commits"),
+    Metric("stakeout_commit_seconds", "histogram", (), "time of a commit"),
+    Metric("stakeout_replayed_entries_total", "counter", (), "journal entries repeated when the lane was restored"),
+    Metric("stakeout_epoch", "gauge", (), "the lane's epoch: one more at each restore"),
+    Metric("stakeout_watermark_timestamp_seconds", "gauge", (), "the lane's watermark; absent until it has one"),
+    Metric("stakeout_control_offset", "gauge", (), "where the lane reads the control log next"),
+)
+"""Everything that `render` tells, in its order; docs/operations.md has the same table."""
 
 
 def render(lanes: Mapping[int, LaneCounts]) -> str:
     """Prometheus text of all lanes of this process.
 
-    >>> print(render({0: LaneCounts(alerts=3)}).splitlines()[9])
-    stakeout_alerts_total{lane="0"} 3
+    >>> print(render({0: LaneCounts(records=3)}).splitlines()[2])
+    stakeout_records_total{lane="0"} 3.0
     """
-    return "".join(f"{line}\n" for line in _lines(lanes))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Lanes(lanes))
+    return generate_latest(registry).decode()
 
 
-def _lines(lanes: Mapping[int, LaneCounts]) -> Iterator[str]:
-    for name in (item.name for item in fields(LaneCounts) if item.type == "int"):
-        kind, full = ("gauge", f"stakeout_{name}") if name in GAUGES else ("counter", f"stakeout_{name}_total")
-        yield f"# TYPE {full} {kind}"
-        yield from (f'{full}{{lane="{lane}"}} {getattr(counts, name)}' for lane, counts in lanes.items())
-    yield from _tallies(lanes)
-    yield "# TYPE stakeout_commit_seconds histogram"
-    for lane, counts in lanes.items():
-        yield from _histogram("stakeout_commit_seconds", lane, counts.commit_seconds)
+class _Lanes(Collector):
+    """Lanes as prometheus_client asks for them."""
+
+    def __init__(self, lanes: Mapping[int, LaneCounts]) -> None:
+        self._lanes = lanes
+
+    def collect(self) -> Iterator[PromMetric]:
+        """See Collector."""
+        for metric in METRICS:
+            family = PromMetric(metric.name.removesuffix("_total"), metric.meaning, metric.kind)
+            for number, counts in self._lanes.items():
+                for suffix, labels, value in _samples(metric, counts):
+                    family.add_sample(metric.name + suffix, {"lane": str(number), **labels}, value)
+            yield family
 
 
-def _tallies(lanes: Mapping[int, LaneCounts]) -> Iterator[str]:
-    yield "# TYPE stakeout_records_total_by_fate counter"
-    for lane, counts in lanes.items():
-        for name, count in sorted(counts.tally.items()):
-            yield f'stakeout_records_total_by_fate{{lane="{lane}",fate="{name}"}} {count}'
+def _samples(metric: Metric, counts: LaneCounts) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Suffix of the name, labels, value. The dictionaries are copied: the lane's thread goes on counting."""
+    match metric.name:
+        case "stakeout_record_fates_total":
+            yield from (("", {"fate": fate}, count) for fate, count in sorted(counts.tally.copy().items()))
+        case "stakeout_alerts_total":
+            for (pattern, severity), count in sorted(counts.alerts_of.copy().items()):
+                yield "", {"pattern": pattern, "severity": severity}, count
+        case "stakeout_commit_seconds":
+            yield from counts.commit_seconds.samples()
+        case "stakeout_watermark_timestamp_seconds":
+            if 0 < counts.watermark_us < INSTANT_US_MAX:
+                yield "", {}, counts.watermark_us / 1e6
+        case name:
+            yield "", {}, getattr(counts, FIELDS.get(name, name.removeprefix("stakeout_").removesuffix("_total")))
 
 
-def _histogram(name: str, lane: int, times: Times) -> Iterable[str]:
-    below = 0
-    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), times.buckets, strict=True):
-        below += count
-        yield f'{name}_bucket{{lane="{lane}",le="{bound}"}} {below}'
-    yield f'{name}_sum{{lane="{lane}"}} {times.total_s}'
-    yield f'{name}_count{{lane="{lane}"}} {below}'
+FIELDS = {
+    "stakeout_partials_started_total": "started",
+    "stakeout_partials_died_total": "died",
+    "stakeout_events_taken_total": "taken",
+    "stakeout_matches_total": "matched",
+}
+"""Where a metric's name isn't that of its count."""
+
+INSTANT_US_MAX = 253_402_300_800_000_000
+"""The year 10000: a watermark behind it is the end of a finite log."""
 
 
 class JsonLines(logging.Formatter):

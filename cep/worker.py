@@ -16,11 +16,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cep.health import Health, served
 from cep.lane import Flow, Lane, Machine, Stages
 from cep.log.files import FileSource
 from cep.log.kafka import KafkaControl, KafkaSource
@@ -30,7 +32,7 @@ from cep.log.kafka_topics import check_topics
 from cep.log.protocol import Failpoint, Source, no_failpoint
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Settings
-from cep.telemetry import log_to_stderr
+from cep.telemetry import LaneCounts, log_to_stderr
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
 from events.schema import Stream, read_stream
 
@@ -100,12 +102,22 @@ class Collector:
             self.last_us = self.clock.steady_us()
 
 
-def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | None = None) -> int:
-    """Runs lanes until a signal or an error; answers the exit code. `engine`: else what the streams declare."""
+def run_worker(
+    settings: Settings,
+    environ: Mapping[str, str],
+    engine: Engine | None = None,
+    metrics: tuple[str, int] | None = None,
+) -> int:
+    """Runs lanes until a signal or an error; answers the exit code.
+
+    engine: else what the streams declare. metrics: host and port of the operator's door (cep/health.py), else none
+    """
     log = log_to_stderr(settings.worker.log_level)
     stop = _stop_on_signals()
+    health = Health()
     try:
-        _run(settings, engine or production(settings), failpoint_of(environ), stop, log)
+        with served(health, *metrics) if metrics else nullcontext():
+            _run(settings, engine or production(settings), failpoint_of(environ), stop, log, health)
     except (Fenced, ServiceUnavailable) as error:
         log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
         return EXIT_RESTART
@@ -117,14 +129,15 @@ def run_worker(settings: Settings, environ: Mapping[str, str], engine: Engine | 
 
 
 def production(settings: Settings) -> Engine:
-    """The engine of the declared streams. Raises InvalidDocument, ServiceUnavailable."""
+    """The engine of the declared streams. Raises InvalidDocument."""
     from cep import pipeline
     from cep.matcher.matcher import Matcher
     from cep.warm import run_all
     from events.columns import StringTable
 
     if not settings.streams:
-        raise ServiceUnavailable("no streams are declared", "name their files: streams, or STAKEOUT_STREAMS")
+        hint = "name their files: streams, or STAKEOUT_STREAMS"
+        raise InvalidDocument("settings", [Problem("streams", "no streams are declared", hint)])
     declared = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
     champions, streams = scoring(settings, declared)
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
@@ -225,7 +238,7 @@ class Fleet:
         self.live: dict[int, Lane] = {}
         self._restoring: dict[int, tuple[Lane, Iterator[None]]] = {}
         self._pulsing = False
-        self._group = Group(settings.kafka, settings.app, settings.worker.name, self._revoked)
+        self._group = Group(settings.kafka, settings.app, settings.worker.name, self._revoked, self._away)
 
     def turn(self, busy: bool) -> bool:
         """One turn of everything. `busy`: there were records last time. Answers whether there are."""
@@ -236,6 +249,14 @@ class Fleet:
         found = [lane.step(wait_s) for lane in list(self.live.values())]
         self._collector.turn(any(found))
         return any(found)
+
+    def counts(self) -> dict[int, LaneCounts]:
+        """Of the lanes that are live; another thread may ask."""
+        return {number: lane.counts for number, lane in self.live.copy().items()}
+
+    def ready(self) -> bool:
+        """The group has given this worker its lanes, and all of them are live; another thread may ask."""
+        return self._group.joined and self._group.lanes.copy() <= self.live.keys()
 
     def stop(self) -> None:
         """Commits what was decided; then keeps the lanes for a restart under this name, or hands them over."""
@@ -318,6 +339,10 @@ class Fleet:
             if not self._pulsing and self._drop(number):
                 self._tell("lane handed over", number)
 
+    def _away(self, reason: str) -> None:
+        told = {"worker": self._settings.worker.name, "brokers": self._settings.kafka.bootstrap, "error": reason}
+        self._log.warning("no broker answers: nothing is committed until one does", extra={"told": told})
+
     def _drop(self, number: int) -> bool:
         lane = self.live.pop(number, None) or self._restoring.pop(number, (None, None))[0]
         if lane is not None:
@@ -328,13 +353,17 @@ class Fleet:
         self._log.info(event, extra={"told": {"lane": number, "worker": self._settings.worker.name, **told}})
 
 
-def _run(settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, log: logging.Logger) -> None:
+def _run(
+    settings: Settings, engine: Engine, failpoint: Failpoint, stop: Stop, log: logging.Logger, health: Health
+) -> None:
     if settings.kafka.bootstrap and not settings.files:
-        _run_fleet(Fleet(settings, engine, failpoint, log), stop)
+        fleet = Fleet(settings, engine, failpoint, log)
+        health.lanes, health.ready = fleet.counts, fleet.ready
+        _run_fleet(fleet, stop)
         return
     sqlite = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
     try:
-        _run_embedded(embedded_lane(settings, engine, sqlite, failpoint), settings, stop)
+        _run_embedded(embedded_lane(settings, engine, sqlite, failpoint), settings, stop, health)
     finally:
         sqlite.close()
 
@@ -359,7 +388,7 @@ def _run_fleet(fleet: Fleet, stop: Stop) -> None:
         fleet.close()
 
 
-def _run_embedded(lane: Lane, settings: Settings, stop: Stop) -> None:
+def _run_embedded(lane: Lane, settings: Settings, stop: Stop, health: Health) -> None:
     clock = SystemClock()
     collector = Collector(settings.lane.collect_ms * 1000, clock)
     try:
@@ -367,6 +396,7 @@ def _run_embedded(lane: Lane, settings: Settings, stop: Stop) -> None:
             if stop.asked:
                 return
         collector.take_over()
+        health.lanes, health.ready = lambda: {lane.number: lane.counts}, lambda: True
         while not (stop.asked or lane.done):
             collector.turn(lane.step(WAIT_SECONDS))
         lane.flush()
@@ -389,4 +419,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error
+        raise InvalidDocument("stream", [Problem(str(path), str(error), "name a file that can be read")]) from error

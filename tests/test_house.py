@@ -36,6 +36,8 @@ HOSTS = {
     "[::1]",
     "0.0.0.0",
     "host",  # as in redis://host:port/0
+    "redis",  # services of docker-compose.yml, on its own network
+    "postgres",
     "arxiv.org",
     "doi.org",
     "docs.oasis-open.org",

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from cep.language.document import attempt_pattern
 from cep.language.pattern import Pattern
+from cep.shipped import shipped
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 from events.schema import Stream, read_stream
 
 SUFFIXES = {"stream": (".yaml", ".yml", ".json"), "pattern": (".yaml", ".yml", ".json", ".sql")}
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+EXAMPLES = shipped("examples")
 """What ships with the project."""
 
 

@@ -16,7 +16,8 @@ def worker(options: argparse.Namespace) -> int:
     from cep.worker import run_worker
 
     warm_up()
-    return run_worker(settings, os.environ)
+    metrics = (options.metrics_host, options.metrics_port) if options.metrics_port else None
+    return run_worker(settings, os.environ, metrics=metrics)
 
 
 def sink(options: argparse.Namespace) -> int:

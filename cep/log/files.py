@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cep.log.protocol import Drained, Partition, Positions, Rows, Slice
-from events.errors import IntegrityViolation, ServiceUnavailable
+from events.errors import IntegrityViolation, InvalidDocument, Problem
 
 CHUNK_BYTES = 1 << 18
 """Read at once from a file."""
@@ -28,7 +28,7 @@ class FileSource:
     finite = True
 
     def __init__(self, files: Mapping[str, Path]) -> None:
-        """`files`: topic → file. Raises ServiceUnavailable if one can't be opened."""
+        """`files`: topic → file. Raises InvalidDocument if one can't be opened."""
         self._paths = dict(sorted(files.items()))
         self._files = {Partition(topic, 0): _Lines(path) for topic, path in self._paths.items()}
         self._reading: tuple[Partition, ...] = ()
@@ -152,7 +152,8 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise ServiceUnavailable(f"{path}: {error}", "name a file of JSON lines that can be read") from error
+        problem = Problem(str(path), error.strerror or str(error), "name a file of JSON lines that can be read")
+        raise InvalidDocument("files", [problem]) from error
 
 
 def _end(file: BinaryIO) -> int:

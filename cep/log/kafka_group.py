@@ -17,14 +17,28 @@ from cep.log.kafka_topics import Topics, client_settings
 from cep.settings import Kafka
 from events.errors import Fenced, ServiceUnavailable
 
+TOLD_SECONDS = 10.0
+"""Between two times that `away` hears of the same outage: the client says it for each attempt."""
+
 
 class Group:
     """This worker's membership. One thread uses it."""
 
-    def __init__(self, settings: Kafka, app: str, member: str, revoked: Callable[[set[int]], None]) -> None:
+    def __init__(
+        self,
+        settings: Kafka,
+        app: str,
+        member: str,
+        revoked: Callable[[set[int]], None],
+        away: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         """Joins. `revoked` is called with lanes that go to another worker, from within `poll`, while they may still
-        commit. A member that lost lanes, because it was silent for a session, is fenced."""
+        commit. A member that lost lanes, because it was silent for a session, is fenced. `away` hears, from within
+        `poll` too, that no broker can be reached; the client goes on trying."""
         self.lanes: set[int] = set()
+        self.joined = False
+        """The group has given us our share at least once; it may be none."""
+        self._away, self._told_s = away, -TOLD_SECONDS
         self._settings, self._app, self._revoked = settings, app, revoked
         self._topic = Topics(app).journal
         self._fatal = ""
@@ -102,6 +116,7 @@ class Group:
         consumer.incremental_assign(list(partitions))
         consumer.pause(list(partitions))
         self.lanes |= {place.partition for place in partitions}
+        self.joined = True
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         going = {place.partition for place in partitions} & self.lanes
@@ -112,6 +127,9 @@ class Group:
         self._fatal = "was silent for a session; its lanes are another's, or will be"
 
     def _note_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and monotonic() - self._told_s >= TOLD_SECONDS:
+            self._told_s = monotonic()
+            self._away(error.str())
         if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
             self._fatal = f"{error.str()}; does another worker run under this name?"
         elif error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):

@@ -46,7 +46,8 @@ KeyOf = Callable[[Refused], bytes | None]
 class Decided:
     """What one entry of the journal came to.
 
-    alerts, scores: without lane, epoch, sequence and processed_at_us
+    alerts, scores:   without lane, epoch, sequence and processed_at_us
+    changes_left_out: control changes that couldn't be applied
     """
 
     alerts: Sequence[Alert] = ()
@@ -56,6 +57,7 @@ class Decided:
     watermark_us: int = 0
     tally: Mapping[str, int] = field(default_factory=dict)
     scores: Sequence[ScoredEvent] = ()
+    changes_left_out: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,7 +6,6 @@ Everything is one transaction, on SQLite too; on Postgres a second upgrade at th
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,10 +14,11 @@ from alembic.util import CommandError
 from sqlalchemy import text
 
 from alembic import command
+from cep.shipped import shipped
 from cep.storage.database import open_database, reached
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 
-FOLDER = Path(__file__).resolve().parents[2] / "alembic"
+FOLDER = shipped("alembic")
 
 LOCK = 0x57414B45
 """Of Postgres's advisory locks: whoever migrates."""
@@ -66,7 +66,9 @@ def _migrate(url: str, revision: str, run: Callable[[Config, str], None]) -> Non
 
 def _config() -> Config:
     if not FOLDER.is_dir():
-        raise ServiceUnavailable(f"the migrations aren't at {FOLDER}", "run from the source tree")
+        raise ServiceUnavailable(
+            f"the migrations aren't at {FOLDER}", "install the wheel anew, or run from the source tree"
+        )
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -82,7 +82,7 @@ def test_dead_letters_and_lanes_are_told(running: Running) -> None:
     page = running.http.get("/docs").text
     assert "<code>POST /v1/streams/{stream}/events</code>" in page
     assert "<script" not in page
-    assert running.http.get("/metrics").text.startswith("# TYPE stakeout_")
+    assert running.http.get("/metrics").text.startswith("# HELP stakeout_")
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(running: Running) -> None:

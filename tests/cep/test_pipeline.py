@@ -166,6 +166,28 @@ def test_a_new_version_goes_on_beside_the_partials_of_the_old() -> None:
     assert [alert.version for alert in line.feed(("t3", "c1", 2, 0.5), ("t4", "c1", 3, 900))] == [2]
 
 
+def test_a_change_that_can_not_be_compiled_is_left_out_and_the_version_before_runs_on() -> None:
+    """So one bad control record neither stops a lane nor ends what was live."""
+    line = Line(SMALL_BIG)
+    wrong = {**SMALL_BIG, "steps": [{"name": "small", "where": "no_such_field < 1"}]}
+    assert line.state.apply([PatternVersion("small-big", 2, wrong), Activate("small-big", 2)]) == 1
+    assert line.state.apply([Activate("never-written", 1), Activate("small-big", 7), Pause("quiet")]) == 2
+    assert len(line.feed(("a", "c1", 0, 0.5), ("b", "c1", 1, 900))) == 1
+
+
+def test_of_a_record_with_a_bad_change_the_good_ones_apply() -> None:
+    line = Line()
+    wrong = {**SMALL_BIG, "name": "wrong", "within": "never"}
+    changes: list[Change] = [
+        PatternVersion("wrong", 1, wrong),
+        Activate("wrong", 1),
+        PatternVersion("small-big", 1, SMALL_BIG),
+        Activate("small-big", 1),
+    ]
+    assert line.state.apply(changes) == 1
+    assert [running.plan.pattern.name for running in line.state.running if running] == ["small-big"]
+
+
 def plain(alert: Alert) -> dict[str, str]:
     """The measures as they stand in the record."""
     return {name: bytes(value).decode() for name, value in alert.measures.items()}

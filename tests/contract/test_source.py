@@ -19,7 +19,7 @@ from cep.log.kafka_reader import Reader
 from cep.log.protocol import Partition, Slice, Source
 from cep.log.sqlite import SqliteLog, SqliteSource
 from cep.settings import Kafka
-from events.errors import IntegrityViolation, ServiceUnavailable
+from events.errors import IntegrityViolation, InvalidDocument, ServiceUnavailable
 
 KINDS = ["file", "sqlite", pytest.param("kafka", marks=pytest.mark.kafka)]
 
@@ -275,7 +275,7 @@ def test_lines_longer_than_a_chunk_are_whole(tmp_path: Path) -> None:
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     """Bad paths are found at the start."""
-    with pytest.raises(ServiceUnavailable, match="No such file"):
+    with pytest.raises(InvalidDocument, match="No such file"):
         FileSource({"a": tmp_path / "none"})
 
 

@@ -57,6 +57,11 @@ class Told:
     streams: Mapping[str, Stream] = field(default_factory=dict)
     above: float = 2.0
 
+    @property
+    def degraded(self) -> bool:
+        """Did a model fail in the last batch? What was decided since then was decided without it."""
+        return any(champion.degraded for champion in self.champions)
+
     def apply(self, change: ModelVersion | ModelAlias) -> None:
         """A change of one of its models; those of others are not its concern."""
         for champion in self.champions:

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cep.cli import main
 from cep.cli.documents import EXAMPLES
 from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, write
 from cep.lane import Lane
+from cep.language.document import read_pattern
 from cep.log.protocol import ALERTS, SCORES
 from cep.log.sqlite import SqliteControl, SqliteLog
 from cep.settings import Address, Embedded, Scores, Settings
@@ -27,6 +29,8 @@ from cep.settings import Lane as LaneSettings
 from cep.simulate import START_US, record, simulate
 from cep.worker import embedded_lane, production
 from events.errors import IntegrityViolation, InvalidDocument
+from events.schema import read_stream
+from models.document import score_field
 from models.registry import Registry
 
 STREAM = str(EXAMPLES / "streams" / "transactions.yaml")
@@ -154,6 +158,14 @@ def test_a_pattern_reads_the_score_also_of_an_earlier_event(house: House) -> Non
     for alert in alerts:
         first, again = (event["event_id"] for event in alert["events"])
         assert score_of[again] >= score_of[first] > 0.8
+
+
+def test_a_message_and_a_measure_show_what_records_have_and_a_score_is_in_none() -> None:
+    stream = replace(read_stream(Path(STREAM).read_text()), derived=(score_field(),))
+    told = {**SCORED_TWICE, "alert": {"message": "{first.score}"}, "measures": {"most": "again.score"}}
+    with pytest.raises(InvalidDocument) as refused:
+        read_pattern(told, {stream.name: stream}, "pattern")
+    assert [problem.where.partition(":")[0] for problem in refused.value.problems] == ["alert.message", "measures.most"]
 
 
 def test_without_a_champion_nothing_is_scored(house: House) -> None:

@@ -108,6 +108,11 @@ def read_history(
     for name in columns:
         if name not in {field.name for field in stream.fields}:
             raise _unfit(path, f"--map {name}", f"the stream {stream.name} has no field `{name}`", name, stream.fields)
+    derived = {field.name for field in stream.derived} & {column.name for column in layout.columns}
+    if derived:
+        hint = "leave the pattern out of this run, or write its condition over the file's own fields"
+        reason = "is filled in a lane, by a model or view: a file of history has none"
+        raise InvalidDocument(f"data {path}", [Problem(name, reason, hint) for name in sorted(derived)])
     needed = dict.fromkeys([stream.event_time, *(column.name for column in layout.columns)])
     sources = {name: columns.get(name, name) for name in needed}
     measures = list(dict.fromkeys(column for column in (label, value, by) if column))

@@ -53,7 +53,9 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     commit_backlog_ms: Annotated[
         int, _meta("time between commits in a backlog: the lane stands still for each, and alerts are old already", 1)
     ] = 500
-    commit_outputs_max: Annotated[int, _meta("alerts, late records and dead letters that wait for a commit", 1)] = 20000
+    commit_outputs_max: Annotated[
+        int, _meta("alerts, scores, late records and dead letters that wait for a commit", 1)
+    ] = 20000
     commit_bytes_max: Annotated[int, _meta("bytes of them", 1)] = 16_000_000
     commit_entries_max: Annotated[int, _meta("batches and ticks in one journal record", 1)] = 4096
     output_bytes_max: Annotated[

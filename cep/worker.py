@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -161,21 +161,16 @@ def scoring(settings: Settings, declared: tuple[Stream, ...]) -> tuple[Callable[
 
     Raises InvalidDocument, ServiceUnavailable.
     """
-    from cep.scored import Told
+    from cep.scored import Told, models_of, with_scores
 
     by_name = {stream.name: stream for stream in declared}
     if not settings.models:
         return lambda: Told(streams=by_name), declared
     from models.champion import Champion
-    from models.document import read_model, score_field
     from models.registry import Registry
     from models.scorer import Scorer
 
-    models = [read_model(_text(Path(name)), by_name, where=name) for name in settings.models]
-    twice = [model for place, model in enumerate(models) if model.stream in {other.stream for other in models[:place]}]
-    if twice:
-        problem = Problem("models", f"{twice[0].name} scores {twice[0].stream}, as another does", "one model a stream")
-        raise InvalidDocument("settings", [problem])
+    models = models_of({name: _text(Path(name), "model") for name in settings.models}, by_name)
     registry = Registry(settings.address.store)
 
     def load(name: str, version: int) -> Scorer:
@@ -185,9 +180,7 @@ def scoring(settings: Settings, declared: tuple[Stream, ...]) -> tuple[Callable[
         champions = tuple(Champion(model.name, model.stream, load) for model in models)
         return Told(champions, by_name, settings.scores.above)
 
-    scored = {model.stream for model in models}
-    derived = tuple(replace(one, derived=(score_field(),)) if one.name in scored else one for one in declared)
-    return told, derived
+    return told, tuple(with_scores(by_name, models).values())
 
 
 def failpoint_of(environ: Mapping[str, str]) -> Failpoint:
@@ -415,8 +408,8 @@ def _stop_on_signals() -> Stop:
     return stop
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str = "stream") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDocument("stream", [Problem(str(path), str(error), "name a file that can be read")]) from error
+        raise InvalidDocument(what, [Problem(str(path), str(error), "name a file that can be read")]) from error

@@ -31,6 +31,11 @@ class Champion:
         self.scorer: Scorer | None = None
         self._digests: dict[int, str] = {}
 
+    @property
+    def degraded(self) -> bool:
+        """Did it give an event of the last batch no score?"""
+        return self.scorer is not None and self.scorer.degraded
+
     def version(self, version: int, digest: str) -> None:
         """That version exists, with this file."""
         self._digests[version] = digest

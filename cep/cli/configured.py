@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cep.cli.documents import files_in, load_streams, stream_paths
+from cep.cli.documents import files_in, load_streams, stream_paths, text_of
 from cep.settings import Settings, load
 from events.errors import InvalidDocument, Problem
 from events.schema import Stream
@@ -32,9 +32,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def streams_of(options: argparse.Namespace, settings: Settings, near: Sequence[Path] = ()) -> dict[str, Stream]:
-    """The declared streams by name."""
+    """The declared streams by name, with the column `score` where one of the settings' models scores."""
     paths = stream_paths(options.streams, settings.streams, near)
-    return {stream.name: stream for stream in load_streams(paths)}
+    streams = {stream.name: stream for stream in load_streams(paths)}
+    if not settings.models:
+        return streams
+    from cep.scored import models_of, with_scores
+
+    return with_scores(streams, models_of({name: text_of(Path(name), "model") for name in settings.models}, streams))
 
 
 def with_streams(options: argparse.Namespace, settings: Settings) -> Settings:

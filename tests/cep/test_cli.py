@@ -38,7 +38,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {"numpy", "numba", "polars", "msgspec", "rich", "yaml"} & set(found.stdout.split())
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "backtest", "patterns", "worker", "topics", "db", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "simulate", "backtest", "patterns", "models", "worker", "topics", "db", "doctor"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

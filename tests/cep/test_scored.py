@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from cep.cli import main
+from cep.cli import EXIT_ERROR, main
 from cep.cli.documents import EXAMPLES
 from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, write
 from cep.lane import Lane
+from cep.language.document import read_pattern
 from cep.log.protocol import ALERTS, SCORES
 from cep.log.sqlite import SqliteControl, SqliteLog
 from cep.settings import Address, Embedded, Scores, Settings
@@ -27,6 +29,8 @@ from cep.settings import Lane as LaneSettings
 from cep.simulate import START_US, record, simulate
 from cep.worker import embedded_lane, production
 from events.errors import IntegrityViolation, InvalidDocument
+from events.schema import read_stream
+from models.document import score_field
 from models.registry import Registry
 
 STREAM = str(EXAMPLES / "streams" / "transactions.yaml")
@@ -156,6 +160,28 @@ def test_a_pattern_reads_the_score_also_of_an_earlier_event(house: House) -> Non
         assert score_of[again] >= score_of[first] > 0.8
 
 
+def test_a_message_and_a_measure_show_what_records_have_and_a_score_is_in_none() -> None:
+    stream = replace(read_stream(Path(STREAM).read_text()), derived=(score_field(),))
+    told = {**SCORED_TWICE, "alert": {"message": "{first.score}"}, "measures": {"most": "again.score"}}
+    with pytest.raises(InvalidDocument) as refused:
+        read_pattern(told, {stream.name: stream}, "pattern")
+    assert [problem.where.partition(":")[0] for problem in refused.value.problems] == ["alert.message", "measures.most"]
+
+
+def test_the_commands_know_the_score_and_a_back_test_says_that_files_have_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(SCORED_TWICE))
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"models": [str(DOCUMENT)], "streams": [STREAM]}))
+    (tmp_path / "h.ndjson").write_bytes(b"\n".join(PAYMENTS))
+    pattern, settings = str(tmp_path / "p.yaml"), ["--settings", str(tmp_path / "settings.yaml")]
+    assert main(["patterns", "check", pattern, *settings]) == 0
+    assert main(["patterns", "check", pattern, "--streams", STREAM]) == EXIT_ERROR
+    capsys.readouterr()
+    assert main(["backtest", pattern, "--data", str(tmp_path / "h.ndjson"), *settings]) == EXIT_ERROR
+    assert "score: is filled in a lane" in capsys.readouterr().err
+
+
 def test_without_a_champion_nothing_is_scored(house: House) -> None:
     house.watch()
     house.feed(PAYMENTS)
@@ -237,8 +263,10 @@ def test_above_one_nothing_is_told_and_patterns_still_read_the_score(tmp_path: P
     house.close()
 
 
-def test_two_models_of_one_stream_are_refused(store: str) -> None:
-    settings = Settings(streams=(STREAM,), models=(str(DOCUMENT), str(DOCUMENT)), address=Address(store=store))
+def test_two_models_of_one_stream_are_refused(tmp_path: Path, store: str) -> None:
+    (tmp_path / "another.yaml").write_text(DOCUMENT.read_text().replace("card_risk", "another"))
+    models = (str(DOCUMENT), str(tmp_path / "another.yaml"))
+    settings = Settings(streams=(STREAM,), models=models, address=Address(store=store))
     with pytest.raises(InvalidDocument, match="one model a stream"):
         production(settings)
 

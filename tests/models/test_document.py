@@ -8,7 +8,7 @@ from events.errors import InvalidDocument
 from events.types import FLOAT64, INT64
 from models.document import PARAMETERS, Algorithm, Split, read_model
 from models.train import classifier
-from tests.models.samples import STREAMS, document, sample
+from tests.models.samples import SMALL, STREAMS, document, sample
 
 FEATURES = {"payments": {"velocity.count_10m": INT64, "velocity.spend_24h": FLOAT64}}
 
@@ -104,6 +104,6 @@ def test_scikit_learn_knows_every_parameter_at_both_of_its_ends(algorithm: Algor
         if name in ("n_estimators", "max_iter", "max_features"):
             ends = ends[:1]  # the other would train for long, or wants more inputs than there are
         for number in [*(int(end) if allowed.whole else end for end in ends), *allowed.words]:
-            model = read_model(document(algorithm.value, parameters={name: number}), STREAMS)
+            model = read_model(document(algorithm.value, parameters={**SMALL[algorithm], name: number}), STREAMS)
             known = sample(model, 200)
             classifier(model).fit(known.vectors, known.fraud)

@@ -61,7 +61,7 @@ def test_the_card_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_an_address_that_no_package_knows_is_refused() -> None:
     with pytest.raises(ServiceUnavailable, match=r"address\.store"):
-        Registry("nowhere://localhost/models")
+        Registry("nowhere://store.test")
 
 
 def test_a_card_is_text_that_comes_back_the_same() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
@@ -45,6 +45,7 @@ def scores_of(scored: Batch) -> list[float | None]:
 # -- scoring ----------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # the first of each algorithm trains
 @given(
     algorithm=st.sampled_from(list(SMALL)),
     cuts=st.lists(st.integers(0, 60), max_size=12),

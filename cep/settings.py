@@ -123,19 +123,6 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ".stakeout/store"
 
 
-class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`stakeout serve`: REST and dashboard."""
-
-    host: Annotated[str, _meta("address to listen on; without any API key only a loopback one is taken")] = "127.0.0.1"
-    port: Annotated[int, _meta("port to listen on; 0 takes a free one", 0)] = 8000
-    body_bytes_max: Annotated[int, _meta("the largest request", 1000)] = 1_048_576
-    events_max: Annotated[int, _meta("events in one request", 1)] = 10_000
-    lag_max: Annotated[int, _meta("events are refused (429) while lanes are behind by more than so many", 1)] = 100_000
-    deadline_ms_max: Annotated[int, _meta("longest time that a decision may be waited for", 1)] = 10_000
-    streams_max: Annotated[int, _meta("readers of the alert stream at a time", 1)] = 100
-    idempotency_hours: Annotated[int, _meta("so long an Idempotency-Key answers as it did first", 1)] = 24
-
-
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a lane may hold; ARCHITECTURE.md says what happens there. Limits of documents: cep/language/limits.py."""
 
@@ -163,7 +150,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     embedded: Embedded = Embedded()
     worker: Worker = Worker()
     address: Address = Address()
-    serve: Serve = Serve()
     scores: Scores = Scores()
     limits: Limits = Limits()
 

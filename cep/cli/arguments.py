@@ -252,14 +252,6 @@ def _services(commands: Commands) -> None:
     _settings(
         _command(commands, "sink", "cep.cli.services:sink", "write the alerts from their topic into the database")
     )
-    serve = _command(
-        commands, "serve", "api.serve:serve", "REST and dashboard; without Kafka with the engine in the same process"
-    )
-    serve.add_argument("--host", help="address to listen on (default: setting serve.host)")
-    serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default: setting serve.port)")
-    _streams(serve)
-    _settings(serve)
-    _keys(commands)
     topics = _command(commands, "topics", "", "the application's Kafka topics")
     create = _command(
         topics.add_subparsers(metavar="command", required=True),
@@ -282,27 +274,6 @@ def _services(commands: Commands) -> None:
     _command(
         commands, "warm", "cep.cli.services:warm", "compile the kernels into the cache; at once when they are there"
     )
-
-
-def _keys(commands: Commands) -> None:
-    keys = _command(commands, "keys", "", "who may ask the REST interface").add_subparsers(
-        metavar="command", required=True
-    )
-    add = _command(keys, "add", "cep.cli.keys:add", "make an API key; it is shown this once")
-    add.add_argument("name", help="whose it is: what the audit says")
-    add.add_argument(
-        "--role",
-        choices=("reader", "analyst", "author", "operator"),
-        default="reader",
-        help="each may what those before it may",
-    )
-    revoke = _command(keys, "revoke", "cep.cli.keys:revoke", "end an API key")
-    revoke.add_argument("name")
-    listed = _command(keys, "list", "cep.cli.keys:listed", "list the keys' names and roles")
-    for command in (add, revoke, listed):
-        _settings(command)
-    for command in (add, listed):
-        _json(command)
 
 
 def _database(commands: Commands) -> None:

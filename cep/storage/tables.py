@@ -4,8 +4,6 @@
     sink_progress, sink_rejected             how far, and what could not be a row
     patterns ◀── control log                 projection of the registry
     case_actions ──▶ case_state, case_snoozes   truth: what people did with alerts; back it up
-    labels                                   truth: what events turned out to be
-    api_keys, api_answers                    who may ask, and what was answered to an Idempotency-Key
 
 Instants are integers of microseconds on this side and real timestamps on the other. JSON is kept verbatim, as evidence:
 Postgres's `json`, not `jsonb`, which alters numbers and refuses U+0000.
@@ -192,43 +190,4 @@ case_snoozes = Table(
     Column("until", Instant, nullable=False),
     Column("actor", String(NAME_CHARS), nullable=False),
     Column("at", Instant, nullable=False),
-)
-
-# digest: SHA-256 of the key, in hexadecimal; the key itself is nowhere. role: reader, analyst, author, operator.
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("name", String(NAME_CHARS), primary_key=True),
-    Column("role", String(16), nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("made_at", Instant, nullable=False),
-    Column("revoked_at", Instant),
-)
-
-# What a request with an Idempotency-Key was answered. request: SHA-256 of method, path and body. status 0: it is still
-# at work.
-api_answers = Table(
-    "api_answers",
-    metadata,
-    Column("actor", String(NAME_CHARS), primary_key=True),
-    Column("key", String(NAME_CHARS), primary_key=True),
-    Column("request", String(64), nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("headers", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Index(None, "at"),
-)
-
-# What an event turned out to be, as somebody said. at: since when it is so; told_at: when it was said.
-labels = Table(
-    "labels",
-    metadata,
-    Column("stream", String(NAME_CHARS), primary_key=True),
-    Column("event_id", String(NAME_CHARS), primary_key=True),
-    Column("label", String(32), primary_key=True),
-    Column("at", Instant, nullable=False),
-    Column("actor", String(NAME_CHARS), nullable=False),
-    Column("told_at", Instant, nullable=False),
-    Index(None, "told_at"),
 )

@@ -11,8 +11,8 @@ import pytest
 
 from cep.cli import EXIT_ERROR, main
 from cep.cli.documents import EXAMPLES
-from cep.control import Activate, ControlRecord, PatternVersion, Pause, Placed, Retire
-from cep.registry import project
+from cep.cli.patterns import project
+from cep.control import Activate, ControlRecord, PatternVersion, Pause, Retire
 
 PATTERNS = str(EXAMPLES / "patterns")
 
@@ -38,9 +38,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {"numpy", "numba", "polars", "msgspec", "rich", "yaml"} & set(found.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "simulate", "backtest", "patterns", "models", "worker", "topics", "db", "doctor"]
-)
+@pytest.mark.parametrize("command", ["demo", "simulate", "backtest", "patterns", "worker", "topics", "db", "doctor"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -116,10 +114,10 @@ def test_what_is_live_is_what_the_control_log_says_last() -> None:
         Activate("b", 1),
         Retire("b"),
     )
-    known = project([Placed(1, ControlRecord("me", 0, changes))])
-    assert {name: (one.state, one.live, one.latest) for name, one in known.items()} == {
+    known = project([ControlRecord("me", 0, changes)])
+    assert {name: (one.state, one.live, max(one.documents)) for name, one in known.items()} == {
         "a": ("paused", 1, 2),
-        "b": ("retired", 0, 1),
+        "b": ("draft", 0, 1),
     }
 
 

@@ -214,6 +214,7 @@ def _services(commands: Commands) -> None:
     _settings(
         _command(commands, "sink", "cep.cli.services:sink", "write the alerts from their topic into the database")
     )
+    _server(commands)
     topics = _command(commands, "topics", "", "the application's Kafka topics")
     create = _command(
         topics.add_subparsers(metavar="command", required=True),
@@ -236,6 +237,15 @@ def _services(commands: Commands) -> None:
     _command(
         commands, "warm", "cep.cli.services:warm", "compile the kernels into the cache; at once when they are there"
     )
+
+
+def _server(commands: Commands) -> None:
+    what = "answer REST, the dashboard and, without Kafka, run the lane and the sink: one process"
+    serve = _command(commands, "serve", "api.serve:serve", what)
+    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1; another one needs a key)")
+    serve.add_argument("--port", type=int, help="(default: 8080)")
+    _streams(serve)
+    _settings(serve)
 
 
 def _database(commands: Commands) -> None:

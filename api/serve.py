@@ -1,0 +1,74 @@
+"""`stakeout serve`: the server process. Embedded it also runs lane and sink, each in a thread of its own."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import sys
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from api.app import create_app
+from api.embedded import Beside
+from api.keys import Keys
+from api.services import opened
+from cep.cli.configured import settings_of, with_streams
+from cep.settings import Settings
+from cep.telemetry import log_to_stderr
+from events.errors import InvalidDocument, Problem
+
+END_SECONDS = 3
+"""How long open answers have, once the process is asked to end."""
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Runs until SIGTERM or SIGINT; answers the exit code."""
+    settings = with_streams(options, settings_of(options))
+    given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
+    server = msgspec.structs.replace(settings.server, **given)
+    settings = msgspec.structs.replace(settings, server=server)
+    check_address(settings)
+    log_to_stderr(settings.worker.log_level)
+    if not settings.kafka.bootstrap:
+        from cep.warm import warm
+
+        warm()
+    with opened(settings) as services, Beside(services) as beside:
+        config = uvicorn.Config(
+            create_app(services),
+            host=server.host,
+            port=server.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=END_SECONDS,
+        )
+        running = uvicorn.Server(config)
+        beside.on_end = lambda: setattr(running, "should_exit", True)
+        sys.stderr.write(f"stakeout: http://{server.host}:{server.port}/docs  ({_who(services.keys)})\n")
+        running.run()
+        return beside.exit_code
+
+
+def check_address(settings: Settings) -> None:
+    """Raises InvalidDocument where strangers could reach a server that asks for no key."""
+    if _is_loopback(settings.server.host) or Keys(Path(settings.server.keys)).any():
+        return
+    hint = "make a key first: `stakeout keys add NAME --role operator`; or listen on 127.0.0.1"
+    reason = f"{settings.server.host} can be reached from elsewhere, and no key is configured"
+    raise InvalidDocument("serve", [Problem("server.host", reason, hint)])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _who(keys: Keys) -> str:
+    return "with API keys" if keys.any() else "no keys: whoever is on this machine may do everything"

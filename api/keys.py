@@ -68,14 +68,17 @@ class Keys:
         return bool(self._current())
 
     def actor(self, key: str) -> Actor | None:
-        """Whose key it is. Raises ServiceUnavailable, InvalidDocument where the file can't be read: nobody gets in."""
+        """Whose key it is. Raises ServiceUnavailable where the file can't be read: nobody gets in."""
         found = self._current().get(hashlib.sha256(key.encode()).hexdigest())
         return None if found is None else Actor(found.name, frozenset(found.roles))
 
     def _current(self) -> dict[str, Key]:
         seen = _seen(self._path)
         if seen != self._seen:
-            self._keys = {key.sha256: key for key in read_keys(self._path)}
+            try:
+                self._keys = {key.sha256: key for key in read_keys(self._path)}
+            except InvalidDocument as error:
+                raise ServiceUnavailable(str(error), "mend or remove the file that server.keys names") from error
             self._seen = seen
         return self._keys
 

@@ -87,7 +87,7 @@ def test_a_file_of_keys_that_can_not_be_read_lets_nobody_in(tmp_path: Path) -> N
     Path(settings.server.keys).write_text("{")
     with opened(settings) as services:
         answer = TestClient(create_app(services), "http://localhost").get("/v1/streams")
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_document")
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
 
 
 def test_without_keys_the_server_listens_on_loopback_only(tmp_path: Path) -> None:

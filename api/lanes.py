@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from cep.alert import Alert
 from cep.log.kafka import KafkaSource
@@ -236,7 +237,7 @@ class SqliteFollower:
         found = self._log.outputs(ALERTS, self._output)
         if found:
             self._output = found[-1][0] + 1
-            self.lanes.note([_alert.decode(value) for _, _, value in found])
+            self.lanes.note(_read([value for _, _, value in found]))
 
 
 class KafkaFollower:
@@ -261,7 +262,7 @@ class KafkaFollower:
         while not self._stopped.is_set():
             try:
                 self._follow()
-            except StakeoutError as error:
+            except (StakeoutError, KafkaException) as error:
                 self.lanes.trouble = str(error)
                 _log.warning("journal not followed", extra={"told": {"error": str(error)}})
                 self._stopped.wait(AGAIN_SECONDS)
@@ -277,7 +278,7 @@ class KafkaFollower:
                 for part in source.drain(4096, FOLLOW_SECONDS).slices:
                     values = [value for value in part.values if value is not None]
                     if part.partition.topic == alerts:
-                        self.lanes.note([_alert.decode(value) for value in values])
+                        self.lanes.note(_read(values))
                     else:
                         for value in values:
                             self.lanes.take(decode_journal(value))
@@ -298,6 +299,15 @@ class KafkaFollower:
             if newest:
                 self.lanes.begin_seen(lane, newest[-1].sequences.get(ALERTS, 0))
         return positions
+
+
+def _read(values: Sequence[bytes]) -> list[Alert]:
+    """Those that are alerts: the sink tells of others."""
+    found = []
+    for value in values:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found.append(_alert.decode(value))
+    return found
 
 
 def _newest(tails: Tails, journal: str, begin: int, end: int) -> list[JournalRecord]:

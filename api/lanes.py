@@ -209,7 +209,12 @@ class SqliteFollower:
     def look(self) -> None:
         """See Follower."""
         with self._lock:
+            begin = self._output < 0
+            if begin:  # before the journal is read: an alert written in between is read, not missed
+                self._output = self._log.output_end(ALERTS)
             fresh = self._log.journal(self._number)
+            if begin and fresh:
+                self.lanes.begin_seen(0, fresh[0].sequences.get(ALERTS, 0))
             for record in fresh:
                 self._number = record.number + 1
             self._read_alerts(fresh)
@@ -229,10 +234,6 @@ class SqliteFollower:
 
     def _read_alerts(self, fresh: Sequence[JournalRecord]) -> None:
         if not fresh:
-            return
-        if self._output < 0:  # what was written before isn't waited for
-            self._output = self._log.output_end(ALERTS)
-            self.lanes.begin_seen(0, fresh[-1].sequences.get(ALERTS, 0))
             return
         found = self._log.outputs(ALERTS, self._output)
         if found:
@@ -286,13 +287,14 @@ class KafkaFollower:
             source.close()
 
     def _start(self, journal: str, alerts: str) -> Positions:
-        """Takes the last records of each lane, and answers where to go on. Alerts from before aren't waited for."""
+        """Takes the last records of each lane, and answers where to go on."""
         positions: Positions = {}
         for lane in range(self._settings.lane.count):
             tails = Tails(self._settings.kafka, self._settings.app, lane, lambda: None)
             ends = tails.ends()
             positions[Partition(journal, lane)] = ends[journal].stable
-            positions[Partition(alerts, lane)] = ends[alerts].stable
+            # A few that were there before, too: both ends can't be asked for at the same instant.
+            positions[Partition(alerts, lane)] = max(ends[alerts].begin, ends[alerts].stable - TAIL)
             newest = _newest(tails, journal, ends[journal].begin, ends[journal].stable)
             for record in newest:
                 self.lanes.take(record)

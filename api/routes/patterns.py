@@ -19,10 +19,10 @@ from pydantic import BaseModel, Field
 
 from api.deps import Author, Reader, ServicesNow
 from api.forms import Cursor, Limit, bad_cursor, check_match, etag, instant, media_type, raw_body, raw_content
-from api.idempotency import WRITES, WriteRoute
 from api.lanes import Lanes
 from api.problems import Detail, Refusal, declared, details_of, not_found
 from api.services import Services
+from api.writes import WRITES, WriteRoute
 from cep.automaton.plan import compile_pattern
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.check import warnings as advise

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_pattern_goes_live_within_a_second_and_an_outage_of_postgres_loses_not
     machines.start_one("postgres")
 
     for card in ("c-outage", "c-during"):
-        assert eventually(lambda card=card: _alerts(client, card))[0]["pattern"] == name
+        assert eventually(partial(_alerts, client, card))[0]["pattern"] == name
     lane = client.get("/v1/lanes").json()["items"][0]
     assert lane["lag"] == 0
     assert {place["topic"] for place in lane["positions"]} == {world.services.streams["transactions"].topic}
@@ -117,12 +118,16 @@ def _alerts(client: TestClient, card: str) -> list[dict[str, object]]:
     return list(answer.json()["items"]) if answer.status_code == 200 else []
 
 
+def _has_letters(client: TestClient, count: int) -> bool:
+    return len(client.get("/v1/dead-letters").json()["items"]) == count
+
+
 def test_dead_letters_of_kafka_are_paged_and_a_second_server_sees_the_same_patterns(world: World) -> None:
     services = world.services
     topic = services.streams["transactions"].topic
     for number in range(3):
         services.ingest.append(topic, [(None, b"no json %d" % number)])
-        eventually(lambda number=number: len(world.client.get("/v1/dead-letters").json()["items"]) == number + 1)
+        eventually(partial(_has_letters, world.client, number + 1))
     page = world.client.get("/v1/dead-letters", params={"limit": 2}).json()
     rest = world.client.get("/v1/dead-letters", params={"limit": 2, "cursor": page["next_cursor"]}).json()
     assert [each["text"] for each in page["items"] + rest["items"]] == ["no json 2", "no json 1", "no json 0"]

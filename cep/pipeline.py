@@ -111,7 +111,7 @@ class LaneState:
         False: it names a version that isn't there or can't be compiled, and was left out; what ran before runs on.
         """
         if isinstance(change, PatternVersion):
-            self.versions.setdefault((change.name, change.version), change.document)
+            self.versions.setdefault((change.name, change.version), change.document)  # it never changes
         elif isinstance(change, Activate):
             running = self.compiled(change.name, change.version)
             if running is None:

@@ -113,6 +113,32 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _meta("of the log on standard error")] = "info"
 
 
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`stakeout serve`: REST and dashboard."""
+
+    host: Annotated[str, _meta("address to listen on; others than loopback need a key: `stakeout keys add`")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, _meta("port to listen on; 0: any that is free", 0)] = 8080
+    keys: Annotated[str, _meta("file of the API keys, as SHA-256; without a key anyone on this machine may do all")] = (
+        ".stakeout/keys.json"
+    )
+    body_bytes_max: Annotated[int, _meta("largest body of a request", 1000)] = 1_000_000
+    lag_max: Annotated[int, _meta("events are refused (429) while the lanes are further behind, in records", 1)] = (
+        100_000
+    )
+    connections_max: Annotated[int, _meta("connections at once; beyond it 503", 1)] = 1000
+    threads: Annotated[int, _meta("requests answered at once", 1)] = 40
+    streams_max: Annotated[int, _meta("connections that follow alerts at once", 1)] = 100
+    waiting_max: Annotated[int, _meta("decisions that are waited for at once", 1)] = 32
+    decide_ms: Annotated[int, _meta("longest wait for a decision that doesn't name its own", 1)] = 1000
+    block: Annotated[
+        tuple[str, ...], _meta("severities that block; any other alert is for review; commas in a variable")
+    ] = ("high", "critical")
+    idempotency_keys_max: Annotated[int, _meta("answers kept for requests that are sent again", 1)] = 100_000
+    idempotency_hours: Annotated[int, _meta("how long they are kept", 1)] = 24
+
+
 class Address(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where projections and files live."""
 
@@ -149,6 +175,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka: Kafka = Kafka()
     embedded: Embedded = Embedded()
     worker: Worker = Worker()
+    server: Server = Server()
     address: Address = Address()
     scores: Scores = Scores()
     limits: Limits = Limits()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ from cep.automaton.plan import compile_pattern
 from cep.automaton.plan import explain as explain_plan
 from cep.cli.configured import control_log, say, say_json, settings_of, streams_of
 from cep.cli.documents import load_patterns
-from cep.control import Activate, Change, ControlRecord, PatternVersion, Pause, Resume, Retire, read, write
+from cep.control import Activate, Change, PatternVersion, read, write
 from cep.language.check import warnings as advise
 from cep.language.document import dump_pattern
 from cep.language.pattern import Pattern
 from cep.language.render import render
 from cep.log.protocol import ControlLog
+from cep.registry import Known, project
 from events.errors import InvalidDocument, Problem
 
 
@@ -71,7 +71,7 @@ def apply(options: argparse.Namespace) -> int:
     for _, pattern in found:
         compile_pattern(pattern)
     with control_log(settings) as log:
-        known = project(placed.record for placed in _all(log))
+        known = project(_all(log))
         outcome = [(pattern, *_change(pattern, known.get(pattern.name), options.partials)) for _, pattern in found]
         changes = [change for _, _, _, changed in outcome for change in changed]
         offset = write(log, changes, author=getpass.getuser(), at_us=time.time_ns() // 1000) if changes else log.end()
@@ -87,12 +87,12 @@ def listed(options: argparse.Namespace) -> int:
     """What the control log says about every pattern."""
     settings = settings_of(options)
     with control_log(settings) as log:
-        known = project(placed.record for placed in _all(log))
+        known = project(_all(log))
     if not known and not options.json:
         say("no patterns yet: `stakeout patterns apply patterns/` makes them live")
     for name, one in sorted(known.items()):
-        latest = max(one.documents)
-        description = one.documents[one.live or latest].get("description", "")
+        latest = one.latest
+        description = one.versions[one.live or latest].document.get("description", "")
         if options.json:
             say_json(
                 {"pattern": name, "state": one.state, "live": one.live, "latest": latest, "description": description}
@@ -105,34 +105,6 @@ def listed(options: argparse.Namespace) -> int:
 # -- what the control log says ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Known:
-    """A pattern in the control log. live: its active version, 0 for none."""
-
-    documents: dict[int, dict[str, Any]] = field(default_factory=dict)
-    live: int = 0
-    paused: bool = False
-
-    @property
-    def state(self) -> str:
-        return "draft" if not self.live else "paused" if self.paused else "live"
-
-
-def project(records: Iterable[ControlRecord]) -> dict[str, Known]:
-    """The patterns after all changes, by name."""
-    known: dict[str, Known] = {}
-    for change in (change for record in records for change in record.changes):
-        if isinstance(change, PatternVersion):
-            known.setdefault(change.name, Known()).documents[change.version] = change.document
-        elif isinstance(change, Activate) and change.mode == "live":
-            known[change.name].live, known[change.name].paused = change.version, False
-        elif isinstance(change, Pause | Resume):
-            known[change.name].paused = isinstance(change, Pause)
-        elif isinstance(change, Retire):
-            known[change.name].live = 0
-    return known
-
-
 def _all(log: ControlLog) -> Sequence[Any]:
     end = log.end()
     return read(log, 0, end) if end else []
@@ -141,8 +113,8 @@ def _all(log: ControlLog) -> Sequence[Any]:
 def _change(pattern: Pattern, known: Known | None, partials: Any) -> tuple[int, str, list[Change]]:
     """(version, what becomes of it, the changes)."""
     document = dump_pattern(pattern)
-    latest = max(known.documents) if known else 0
-    if known and known.documents[latest] == document:
+    latest = known.latest if known else 0
+    if known and known.versions[latest].document == document:
         if known.live == latest:
             return latest, "unchanged", []
         return latest, "live", [Activate(pattern.name, latest, partials=partials)]

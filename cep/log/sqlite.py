@@ -126,6 +126,36 @@ class SqliteLog:
         with _translated(self.path), contextlib.closing(self.connect()) as connection:
             return connection.execute(query, (topic, start)).fetchall()
 
+    def newest_outputs(self, topic: str, below: int | None, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """(offset, key, value) of an output topic, the newest first, those below an offset."""
+        query = "SELECT offset, key, value FROM output WHERE topic = ? AND offset < ? ORDER BY offset DESC LIMIT ?"
+        with _translated(self.path), contextlib.closing(self.connect()) as connection:
+            return connection.execute(query, (topic, 2**62 if below is None else below, limit)).fetchall()
+
+    def output_end(self, topic: str) -> int:
+        """The offset behind the last record of an output topic."""
+        return self._one("SELECT coalesce(max(offset) + 1, 0) FROM output WHERE topic = ?", topic)
+
+    def input_end(self, topic: str) -> int:
+        """The offset behind the last record of an input topic; 0 if there is none of the name."""
+        return self._one("SELECT coalesce(max(next_offset), 0) FROM topic WHERE name = ?", topic)
+
+    def journal(self, start: int = 0) -> list[JournalRecord]:
+        """The lane's committed records from number `start`, for readers beside it."""
+        query = "SELECT value FROM journal WHERE number >= ? ORDER BY number"
+        with _translated(self.path), contextlib.closing(self.connect()) as connection:
+            return [decode_journal(data) for (data,) in connection.execute(query, (start,))]
+
+    def journal_from_end(self) -> Iterator[JournalRecord]:
+        """The same records, the newest first."""
+        with _translated(self.path), contextlib.closing(self.connect()) as connection:
+            for (data,) in connection.execute("SELECT value FROM journal ORDER BY number DESC"):
+                yield decode_journal(data)
+
+    def _one(self, query: str, *values: object) -> int:
+        with _translated(self.path), contextlib.closing(self.connect()) as connection:
+            return int(connection.execute(query, values).fetchone()[0])
+
     def close(self) -> None:
         """Ends the writer thread after the jobs that wait. Idempotent."""
         if not self._closed:

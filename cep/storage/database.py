@@ -59,9 +59,28 @@ def _sqlite_engine(url: str, path: str | None) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that reads before it writes, committed at the end.
+
+    SQLite gives it the file at once: one that had only read until then would be refused where another wrote meanwhile.
+    Raises ServiceUnavailable.
+    """
+    with reached(engine), engine.execution_options(writes=True).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads. Raises ServiceUnavailable."""
+    with reached(engine), engine.begin() as connection:
+        yield connection
 
 
 def is_refusal(error: DBAPIError) -> bool:

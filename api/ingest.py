@@ -1,0 +1,184 @@
+"""Events into the log: what `POST /v1/events` and decisions write by.
+
+    SqliteIngest   one transaction of the embedded log
+    KafkaIngest    an idempotent producer, acks=all, the record's key as the stream declares it
+
+Records of one call keep their order within a partition. An answer means that the log holds them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaException, Message, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from cep.log.kafka import offsets_at
+from cep.log.kafka_topics import client_settings, translated
+from cep.log.ledger import key_bytes
+from cep.log.protocol import Partition, Positions
+from cep.log.sqlite import SqliteLog
+from cep.settings import Kafka
+from cep.worker import SystemClock
+from events.errors import ServiceUnavailable
+
+ENDS_SECONDS = 0.2
+"""For so long it is believed where partitions end: a burst asks the brokers no more often."""
+
+
+class Written(NamedTuple):
+    """Where a record stands in the log."""
+
+    partition: Partition
+    offset: int
+
+
+class Ingest(Protocol):
+    """Writes events. Any thread may use it."""
+
+    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+        """Writes (key, value) records durably; answers where each stands.
+
+        Raises ServiceUnavailable: some of them may be in the log then.
+        """
+
+    def ends(self, topics: Sequence[str]) -> Positions:
+        """The offset behind the last record, by partition. Raises ServiceUnavailable."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class SqliteIngest:
+    """Into the embedded log. A call is one transaction: all of it or nothing."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+        self._clock = SystemClock()
+
+    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+        """See Ingest."""
+        first = self._log.append(topic, records, self._clock.wall_us())
+        return [Written(Partition(topic, 0), first + place) for place in range(len(records))]
+
+    def ends(self, topics: Sequence[str]) -> Positions:
+        """See Ingest."""
+        return {Partition(topic, 0): self._log.input_end(topic) for topic in topics}
+
+    def close(self) -> None:
+        """See Ingest. The log is its opener's."""
+
+
+class KafkaIngest:
+    """Into Kafka. The brokers drop what the client sends twice, and all copies are written before it is answered."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._settings = settings
+        self._producer = Producer(
+            {
+                **client_settings(settings),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "partitioner": "murmur2_random",  # as Java's clients: another one would split a key
+                "message.max.bytes": settings.message_bytes_max,
+                "delivery.timeout.ms": settings.call_timeout_ms,
+            }
+        )
+        self._admin = AdminClient(client_settings(settings))
+        self._lock = threading.Lock()
+        self._ends: dict[str, tuple[float, Positions]] = {}
+
+    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+        """See Ingest."""
+        delivery = _Delivery(len(records))
+        until = monotonic() + self._settings.call_timeout_ms / 1000 + 1.0
+        for place, (key, value) in enumerate(records):
+            self._produce(topic, key, value, delivery.report(place))
+        while delivery.left and monotonic() < until:
+            self._producer.poll(0.005)
+        return delivery.answer(topic)
+
+    def ends(self, topics: Sequence[str]) -> Positions:
+        """See Ingest."""
+        found: Positions = {}
+        for topic in topics:
+            with self._lock:
+                at_s, ends = self._ends.get(topic, (-1e9, {}))
+            if monotonic() - at_s > ENDS_SECONDS:
+                ends = self._asked(topic)
+                with self._lock:
+                    self._ends[topic] = monotonic(), ends
+            found.update(ends)
+        return found
+
+    def close(self) -> None:
+        """See Ingest."""
+        self._producer.flush(self._settings.call_timeout_ms / 1000)
+
+    def _produce(self, topic: str, key: bytes | None, value: bytes, report: Any) -> None:
+        until = monotonic() + self._settings.call_timeout_ms / 1000
+        while True:
+            try:
+                return self._producer.produce(topic, value, key, on_delivery=report)
+            except BufferError:  # the client's queue is full
+                if monotonic() > until:
+                    raise ServiceUnavailable(f"Kafka: {topic}: the brokers take no records", "see their log") from None
+                self._producer.poll(0.01)
+            except KafkaException as error:
+                with translated(topic):
+                    raise error
+
+    def _asked(self, topic: str) -> Positions:
+        timeout_s = self._settings.call_timeout_ms / 1000
+        with translated(topic):
+            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+            partitions = [Partition(topic, place.id) for place in asked[topic].result().partitions]
+        return dict(offsets_at(self._admin, partitions, "latest", timeout_s))
+
+
+class _Delivery:
+    """The reports of one call's records; they come on whichever thread polls."""
+
+    def __init__(self, count: int) -> None:
+        self._written: list[Written | None] = [None] * count
+        self._error = ""
+        self.left = count
+
+    def report(self, place: int) -> Any:
+        def delivered(error: Any, message: Message) -> None:
+            if error is not None:
+                self._error = error.str()
+            else:
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                self._written[place] = Written(Partition(str(message.topic()), partition), offset)
+            self.left -= 1
+
+        return delivered
+
+    def answer(self, topic: str) -> list[Written]:
+        written = [one for one in self._written if one is not None]
+        if len(written) < len(self._written):
+            missing = len(self._written) - len(written)
+            raise ServiceUnavailable(
+                f"Kafka: {topic}: {missing} of {len(self._written)} records weren't confirmed: "
+                f"{self._error or 'no answer'}",
+                "send them again: a stream that declares an event id drops those that are there twice",
+            )
+        return written
+
+
+def record_key(event: Mapping[str, object], fields: Sequence[str]) -> bytes | None:
+    """The record key of an event: the text of the stream's key fields, several parted by U+001F.
+
+    >>> record_key({"card_id": "c7", "amount": 3}, ["card_id"])
+    b'c7'
+    """
+    if not fields:
+        return None
+    return key_bytes({name: value for name in fields if isinstance(value := event.get(name), str | int | bool | None)})

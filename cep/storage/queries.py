@@ -104,6 +104,34 @@ def count_alerts(connection: Connection, filters: Filters | None = None) -> int:
     return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
 
 
+def newest_sequences(connection: Connection, lanes: Iterable[int]) -> dict[int, int]:
+    """The sequence of each lane's newest alert, -1 where it has none."""
+    newest = select(func.coalesce(func.max(alerts.c.sequence), -1))
+    return {lane: int(connection.execute(newest.where(alerts.c.lane == lane)).scalar_one()) for lane in lanes}
+
+
+def read_arrived(
+    connection: Connection, lane: int, after: int, upto: int, filters: Filters | None = None, *, limit: int = 100
+) -> list[Listed]:
+    """A lane's alerts with sequences in (after, upto], in order: those that came since someone looked."""
+    query = _filtered(_listing(), filters or Filters())
+    query = query.where(alerts.c.lane == lane, alerts.c.sequence > after, alerts.c.sequence <= upto)
+    return [_listed(row) for row in connection.execute(query.order_by(alerts.c.sequence).limit(limit)).mappings()]
+
+
+def count_by_day(connection: Connection, since_us: int, pattern: str | None = None) -> dict[str, dict[str, int]]:
+    """Pattern → day (UTC, YYYY-MM-DD) → alerts of it, from an instant on."""
+    at: Any = alerts.c.at if connection.dialect.name == "sqlite" else func.timezone("UTC", alerts.c.at)
+    day = func.date(at)
+    query = select(alerts.c.pattern, day, func.count()).where(alerts.c.at >= _within(since_us))
+    if pattern is not None:
+        query = query.where(alerts.c.pattern == _plain(pattern))
+    found: dict[str, dict[str, int]] = {}
+    for name, on, count in connection.execute(query.group_by(alerts.c.pattern, day)):
+        found.setdefault(name, {})[str(on)] = count
+    return found
+
+
 def _listing() -> Select[Any]:
     snoozed = (case_snoozes.c.pattern == alerts.c.pattern) & (case_snoozes.c.key_text == alerts.c.key_text)
     joined = alerts.outerjoin(case_state, case_state.c.alert_id == alerts.c.alert_id).outerjoin(case_snoozes, snoozed)

@@ -45,6 +45,7 @@ class Beside:
         self.lane = embedded_lane(self._services.settings, production(self._services.settings), log)
         for _ in self.lane.restore():
             pass
+        self._services.counts[0] = self.lane.counts
         self._services.follower.look()
         self._start("lane", lambda: self._run_lane(self._lane_now()))
         self._start("sink", lambda: self._run_sink(log))
@@ -90,6 +91,8 @@ class Beside:
         commits = lane.counts.commits
         try:
             while not self._stop.is_set():
+                if follower.lanes.waited_for:
+                    lane.hurry()
                 collector.turn(lane.step(WAIT_SECONDS))
                 if lane.counts.commits != commits:
                     commits = lane.counts.commits

@@ -26,7 +26,7 @@ from cep.log.kafka_topics import Topics
 from cep.log.protocol import ALERTS, BatchEntry, JournalRecord, Partition, Positions, decode_journal
 from cep.log.sqlite import SqliteLog
 from cep.settings import Settings
-from events.errors import StakeoutError
+from events.errors import LimitReached, StakeoutError
 from events.order import NEVER_US
 
 FOLLOW_SECONDS = 0.05
@@ -85,8 +85,8 @@ def after(status: LaneStatus | None, record: JournalRecord) -> LaneStatus:
 class Lanes:
     """What is known of all lanes. Any thread may use it; followers `take` records and `note` alerts."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, waiting_max: int) -> None:
+        self.count, self._waiting_max = count, waiting_max
         self.trouble = ""
         """Why the journal can't be followed just now; empty while it can."""
         self._moved = threading.Condition()
@@ -141,8 +141,11 @@ class Lanes:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around the writing of an event and the wait for it: alerts are kept from here on."""
+        """Around the writing of an event and the wait for it: alerts are kept from here on. Raises LimitReached."""
         with self._moved:
+            if self._waiters >= self._waiting_max:
+                hint = "wait for fewer at once, or raise server.waiting_max and server.threads"
+                raise LimitReached(f"{self._waiters} decisions are waited for, which is the limit", hint)
             self._waiters += 1
         try:
             yield
@@ -195,8 +198,8 @@ _alert = msgspec.json.Decoder(Alert)
 class SqliteFollower:
     """Reads the file whenever it is asked to: after each commit of the lane in this process, and before an answer."""
 
-    def __init__(self, log: SqliteLog) -> None:
-        self.lanes = Lanes(1)
+    def __init__(self, log: SqliteLog, waiting_max: int) -> None:
+        self.lanes = Lanes(1, waiting_max)
         self._log = log
         self._lock = threading.Lock()
         self._number = self._first()
@@ -240,7 +243,7 @@ class KafkaFollower:
     """Follows journal and alerts in a thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self.lanes = Lanes(settings.lane.count)
+        self.lanes = Lanes(settings.lane.count, settings.server.waiting_max)
         self._settings = settings
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)

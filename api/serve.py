@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from cep.cli.configured import settings_of, with_streams
 from cep.settings import Settings
 from cep.telemetry import log_to_stderr
 from events.errors import InvalidDocument, Problem
+
+HEADERS_BYTES_MAX = 64_000
+"""Of one request."""
 
 END_SECONDS = 3
 """How long open answers have, once the process is asked to end."""
@@ -44,9 +48,18 @@ def serve(options: argparse.Namespace) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=END_SECONDS,
+            h11_max_incomplete_event_size=HEADERS_BYTES_MAX,
+            limit_concurrency=server.connections_max,
         )
         running = uvicorn.Server(config)
-        beside.on_end = lambda: setattr(running, "should_exit", True)
+
+        def end(*_: object) -> None:
+            running.should_exit = True
+            services.stopping.set()
+
+        beside.on_end = end
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)  # uvicorn raises what it caught once more when it has ended: it comes here then
         sys.stderr.write(f"stakeout: http://{server.host}:{server.port}/docs  ({_who(services.keys)})\n")
         running.run()
         return beside.exit_code

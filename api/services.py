@@ -25,6 +25,7 @@ from cep.registry import Registry
 from cep.settings import Settings
 from cep.storage import migrate
 from cep.storage.database import database_url, open_database
+from cep.telemetry import LaneCounts
 from cep.worker import SystemClock
 from events.errors import ServiceUnavailable
 from events.schema import Stream, read_stream
@@ -39,6 +40,7 @@ class Services:
     registry: the patterns, and the way to change them
     store:    the online feature store, None where there is none
     log:      the embedded log, None with Kafka
+    counts:   of the lane in this process
     stopping: set when the process ends; whoever follows something leaves
     """
 
@@ -53,6 +55,7 @@ class Services:
     clock: Clock = field(default_factory=SystemClock)
     store: Any = None
     log: SqliteLog | None = None
+    counts: dict[int, LaneCounts] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -88,7 +91,11 @@ def opened(settings: Settings) -> Iterator[Services]:
         else:
             log = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
             stack.callback(log.close)
-            control, ingest, follower = SqliteControl(log), SqliteIngest(log), SqliteFollower(log)
+            control, ingest, follower = (
+                SqliteControl(log),
+                SqliteIngest(log),
+                SqliteFollower(log, settings.server.waiting_max),
+            )
         if not settings.address.postgres:
             migrate.upgrade(url)
         for part in (control, ingest, follower):

@@ -260,6 +260,10 @@ class Lane:
             self._write()
         return bool(drained.slices)
 
+    def hurry(self) -> None:
+        """Someone waits for what comes of the events read now: commits as if an alert waited."""
+        self._alert_waits = True
+
     def flush(self) -> None:
         """Commits what waits: before a planned stop."""
         if self._ledger.entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cep.control import Activate, Change, PatternVersion, Pause, Placed, Resume, Retire, read, write
@@ -27,7 +27,7 @@ class Version:
     at_us: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """A pattern in the control log.
 
@@ -36,10 +36,10 @@ class Known:
     control_offset: behind the last record that touched it: live in a lane whose journal has passed it
     """
 
-    versions: dict[int, Version] = field(default_factory=dict)
+    versions: Mapping[int, Version] = field(default_factory=dict)
     live: int = 0
     paused: bool = False
-    was_live: list[int] = field(default_factory=list)
+    was_live: tuple[int, ...] = ()
     control_offset: int = 0
     changed_at_us: int = 0
 
@@ -70,17 +70,17 @@ def _apply(
     patterns: dict[str, Known], change: PatternVersion | Activate | Pause | Resume | Retire, placed: Placed
 ) -> None:
     record = placed.record
-    known = patterns.setdefault(change.name, Known())
-    known.control_offset, known.changed_at_us = placed.next_offset, record.at_us
+    known = replace(patterns.get(change.name, Known()), control_offset=placed.next_offset, changed_at_us=record.at_us)
     if isinstance(change, PatternVersion):
-        known.versions[change.version] = Version(change.document, record.author, record.at_us)
+        version = Version(change.document, record.author, record.at_us)
+        known = replace(known, versions={**known.versions, change.version: version})
     elif isinstance(change, Activate):
-        known.live, known.paused = change.version, False
-        known.was_live.append(change.version)
+        known = replace(known, live=change.version, paused=False, was_live=(*known.was_live, change.version))
     elif isinstance(change, Retire):
-        known.live, known.paused = 0, False
+        known = replace(known, live=0, paused=False)
     else:
-        known.paused = isinstance(change, Pause)
+        known = replace(known, paused=isinstance(change, Pause))
+    patterns[change.name] = known
 
 
 class Overtaken(StakeoutError):

@@ -125,6 +125,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lag_max: Annotated[int, _meta("events are refused (429) while the lanes are further behind, in records", 1)] = (
         100_000
     )
+    connections_max: Annotated[int, _meta("connections at once; beyond it 503", 1)] = 1000
     threads: Annotated[int, _meta("requests answered at once", 1)] = 40
     streams_max: Annotated[int, _meta("connections that follow alerts at once", 1)] = 100
     waiting_max: Annotated[int, _meta("decisions that are waited for at once", 1)] = 32

@@ -246,6 +246,21 @@ def _server(commands: Commands) -> None:
     serve.add_argument("--port", type=int, help="(default: 8080)")
     _streams(serve)
     _settings(serve)
+    keys = _command(commands, "keys", "", "who may use the REST interface and the dashboard")
+    inner = keys.add_subparsers(metavar="command", required=True)
+    add = _command(inner, "add", "api.commands:add", "make a key and show it once")
+    listed = _command(inner, "list", "api.commands:listed", "list whose keys there are")
+    remove = _command(inner, "remove", "api.commands:remove", "forget a key: it opens nothing any more")
+    for command in (add, remove):
+        command.add_argument("name", help="whose it is: the audit names them so")
+    roles = ("reader", "analyst", "author", "operator")
+    add.add_argument(
+        "--role", action="append", default=[], choices=roles, help="several times for several (default: reader)"
+    )
+    for command in (add, listed, remove):
+        _settings(command)
+    _json(add)
+    _json(listed)
 
 
 def _database(commands: Commands) -> None:

@@ -126,6 +126,12 @@ class SqliteLog:
         with _translated(self.path), contextlib.closing(self.connect()) as connection:
             return connection.execute(query, (topic, start)).fetchall()
 
+    def newest_outputs(self, topic: str, below: int | None, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """(offset, key, value) of an output topic, the newest first, those below an offset."""
+        query = "SELECT offset, key, value FROM output WHERE topic = ? AND offset < ? ORDER BY offset DESC LIMIT ?"
+        with _translated(self.path), contextlib.closing(self.connect()) as connection:
+            return connection.execute(query, (topic, 2**62 if below is None else below, limit)).fetchall()
+
     def output_end(self, topic: str) -> int:
         """The offset behind the last record of an output topic."""
         return self._one("SELECT coalesce(max(offset) + 1, 0) FROM output WHERE topic = ?", topic)

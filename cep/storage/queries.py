@@ -92,6 +92,22 @@ def read_alerts(
     return Page(found[:limit], f"{last.at_us}.{last.alert_id}")
 
 
+def read_alerts_after(connection: Connection, places: Mapping[int, int], *, limit: int = 100) -> list[Alert]:
+    """Alerts behind these places (lane → sequence), in order of lane and sequence: for whoever follows them. A lane
+    that isn't named is read from its beginning."""
+    columns = alerts.c
+    behind = [(columns.lane == lane) & (columns.sequence > sequence) for lane, sequence in places.items()]
+    query = select(*columns).where(or_(*behind, columns.lane.not_in(list(places))))
+    query = query.order_by(columns.lane, columns.sequence).limit(limit)
+    return [alert_of(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def newest_sequences(connection: Connection) -> dict[int, int]:
+    """The sequence of each lane's last alert."""
+    query = select(alerts.c.lane, func.max(alerts.c.sequence)).group_by(alerts.c.lane)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def read_alert(connection: Connection, alert_id: str) -> Listed | None:
     """One alert by its id."""
     row = connection.execute(_listing().where(alerts.c.alert_id == _plain(alert_id))).mappings().first()

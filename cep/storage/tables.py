@@ -4,6 +4,8 @@
     sink_progress, sink_rejected             how far, and what could not be a row
     patterns ◀── control log                 projection of the registry
     case_actions ──▶ case_state, case_snoozes   truth: what people did with alerts; back it up
+    labels                                   truth: what became known of events
+    idempotency_keys                         answers to requests that may be sent again
 
 Instants are integers of microseconds on this side and real timestamps on the other. JSON is kept verbatim, as evidence:
 Postgres's `json`, not `jsonb`, which alters numbers and refuses U+0000.
@@ -190,4 +192,32 @@ case_snoozes = Table(
     Column("until", Instant, nullable=False),
     Column("actor", String(NAME_CHARS), nullable=False),
     Column("at", Instant, nullable=False),
+)
+
+# What is known of an event afterwards; only added to, the newest of an event counts. at: when it became known.
+labels = Table(
+    "labels",
+    metadata,
+    Column("label_id", serial, primary_key=True),
+    Column("stream", String(NAME_CHARS), nullable=False),
+    Column("event_id", String(NAME_CHARS), nullable=False),
+    Column("label", String(32), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("actor", String(NAME_CHARS), nullable=False),
+    Column("note", Text, nullable=False),
+    Index(None, "stream", "event_id"),
+)
+
+# Answers, kept for a while, for requests that are sent again. status: null while the first is being answered.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("request", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer),
+    Column("headers", Text, nullable=False),
+    Column("body", LargeBinary),
+    Index(None, "at"),
 )

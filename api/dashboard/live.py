@@ -35,7 +35,7 @@ LOOK_SECONDS = 1.0
 BEAT_LOOKS = 15
 """A comment after so many looks without an alert: it finds out whether the page is still there."""
 ROWS_MAX = 200
-AFTER = re.compile(r"\d{1,9}:-?\d{1,18}(,\d{1,9}:-?\d{1,18}){0,999}")
+AFTER = re.compile(r"(|[0-9]{1,9}:[0-9]{1,18}(,[0-9]{1,9}:[0-9]{1,18}){0,999})")
 
 
 class Arrived(NamedTuple):
@@ -48,23 +48,19 @@ class Arrived(NamedTuple):
 @router.get("/live/alerts")
 async def follow_alerts(request: Request, services: ServicesNow, visitor: Known, after: str = "") -> Response:
     """The stream of one page, as the page's own query filters it."""
-    watchers: set[object] = request.app.state.__dict__.setdefault("watchers", set())
-    if len(watchers) >= services.settings.server.streams_max:
-        raise Refusal(
-            429, "too_many_requests", "too many pages are live", "close some; server.streams_max is the limit"
-        )
-    asked = asked_of(request)
-    text = request.headers.get("last-event-id") or after
-    seen = _read_after(text) if text else await run_in_threadpool(_newest, services)
+    following: set[object] = request.app.state.following
+    if len(following) >= services.settings.server.streams_max:
+        raise Refusal(429, "too_many_streams", f"{len(following)} follow already", "server.streams_max is the limit")
+    asked, seen = asked_of(request), _read_after(request.headers.get("last-event-id") or after)
 
     async def told() -> AsyncIterator[str]:
         me = object()
-        watchers.add(me)
+        following.add(me)
         try:
             async for part in _pieces(request, services, visitor, asked, seen):
                 yield part
         finally:
-            watchers.discard(me)
+            following.discard(me)
 
     return StreamingResponse(told(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -88,14 +84,12 @@ async def _pieces(
 def look(services: Services, visitor: Visitor, asked: Asked, seen: dict[int, int]) -> Arrived:
     """What came behind `seen`. Raises ServiceUnavailable."""
     now_us = services.clock.wall_us()
-    found = []
     with reading(services.engine) as connection:
-        newest = newest_sequences(connection, seen)
-        if newest == seen:
+        newest = newest_sequences(connection)
+        moved = {lane: seen.get(lane, -1) for lane, sequence in newest.items() if sequence > seen.get(lane, -1)}
+        if not moved:
             return Arrived("", seen)
-        for lane, upto in newest.items():
-            if upto > seen[lane]:
-                found += read_arrived(connection, lane, seen[lane], upto, asked.filters(now_us), limit=ROWS_MAX + 1)
+        found = read_arrived(connection, moved, asked.filters(now_us), limit=ROWS_MAX + 1)
     ident = after_text(newest)
     if len(found) > ROWS_MAX:
         return Arrived(_event("many", ident, {}), newest)
@@ -112,12 +106,8 @@ def _event(name: str, ident: str, data: dict[str, str]) -> str:
     return f"event: {name}\nid: {ident}\ndata: {json.dumps(data)}\n\n"
 
 
-def _newest(services: Services) -> dict[int, int]:
-    with reading(services.engine) as connection:
-        return newest_sequences(connection, range(services.settings.lane.count))
-
-
 def _read_after(text: str) -> dict[int, int]:
     if not AFTER.fullmatch(text):
-        raise Refusal(422, "invalid_request", f"after: found {text[:64]!r}", "as the page has it: lane:sequence,…")
-    return {int(lane): int(sequence) for lane, _, sequence in (part.partition(":") for part in text.split(","))}
+        raise Refusal(422, "invalid_request", f"after: found {text[:64]!r}", "as pages have it: lane:sequence,…")
+    pairs = (part.split(":") for part in text.split(",") if part)
+    return {int(lane): int(sequence) for lane, sequence in pairs}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api.dashboard.pages import Screen, page
@@ -13,10 +13,11 @@ from api.dashboard.visitor import Known
 from api.dashboard.wording import age
 from api.deps import ServicesNow
 from api.lanes import LaneStatus, lag
-from api.services import Services
+from api.letters import newest
+from api.routes.lanes import ends_of
 from cep.log.kafka_topics import Topics
 from cep.log.ledger import DeadLetter
-from cep.log.protocol import ALERTS, DEAD_LETTERS
+from cep.log.protocol import ALERTS
 from cep.storage.database import reading
 from cep.storage.intake import Rejected
 from cep.storage.queries import read_progress, read_rejected
@@ -25,8 +26,6 @@ router = APIRouter(route_class=Screen)
 
 DEAD_SHOWN = 20
 TEXT_CHARS = 160
-
-_dead = msgspec.json.Decoder(DeadLetter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +97,16 @@ def show_operations(request: Request, services: ServicesNow, visitor: Known) -> 
     """The page."""
     now_us, lanes = services.clock.wall_us(), services.lanes
     statuses = lanes.statuses()
-    ends = services.ingest.ends([stream.topic for stream in services.streams.values()])
+    ends = ends_of(services)
+    counts = Counter[str]()
+    for place, end in ends.items():
+        counts[place.topic] += end
     topic = ALERTS if services.log is not None else Topics(services.settings.app).output(ALERTS)
     with reading(services.engine) as connection:
         progress = read_progress(connection, topic)
         rejected = [rejected_line(each) for each in read_rejected(connection, topic, DEAD_SHOWN)]
     halted = {number: line.halted for number, line in progress.items() if line.halted}
-    dead, total = _dead_letters(services)
+    dead, more = newest(services, DEAD_SHOWN, {})
     return page(
         request,
         visitor,
@@ -112,21 +114,8 @@ def show_operations(request: Request, services: ServicesNow, visitor: Known) -> 
         lanes=lane_lines(statuses, lag(statuses, ends), halted, now_us),
         lanes_count=lanes.count,
         trouble=lanes.trouble,
-        streams=[
-            (stream, sum(end for place, end in ends.items() if place.topic == stream.topic))
-            for stream in services.streams.values()
-        ],
-        dead=dead,
-        dead_total=total,
+        streams=[(stream, counts.get(stream.topic, 0)) for stream in services.streams.values()],
+        dead=[dead_line(placed.letter) for placed in dead],
+        more=bool(more),
         rejected=rejected,
-        embedded=services.log is not None,
     )
-
-
-def _dead_letters(services: Services) -> tuple[list[DeadLine], int]:
-    """The newest, and how many there are; with Kafka they stay in their topic."""
-    if services.log is None:
-        return [], 0
-    end = services.log.output_end(DEAD_LETTERS)
-    found = services.log.outputs(DEAD_LETTERS, max(0, end - DEAD_SHOWN))
-    return [dead_line(_dead.decode(value)) for _, _, value in reversed(found)], end

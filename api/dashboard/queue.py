@@ -158,8 +158,8 @@ def score_text(score: float | None) -> str:
 def after_text(sequences: Mapping[int, int]) -> str:
     """Where each lane's alerts were read up to, as one text: what a stream of new ones goes on from.
 
-    >>> after_text({0: 17, 1: -1})
-    '0:17,1:-1'
+    >>> after_text({0: 17, 1: 4})
+    '0:17,1:4'
     """
     return ",".join(f"{lane}:{sequence}" for lane, sequence in sorted(sequences.items()))
 
@@ -169,7 +169,7 @@ def show_queue(request: Request, services: ServicesNow, visitor: Known, cursor: 
     """A page of the queue."""
     asked, now_us = asked_of(request), services.clock.wall_us()
     with reading(services.engine) as connection:
-        after = newest_sequences(connection, range(services.settings.lane.count))  # before the rows: none is missed
+        after = newest_sequences(connection)  # before the rows: none is missed
         found = read_alerts(connection, asked.filters(now_us), limit=PAGE_ALERTS, cursor=cursor or None)
     lines = [line_of(listed, now_us) for listed in found.items]
     here = f"/?{asked.query()}" if asked.query() else "/"
@@ -181,7 +181,7 @@ def show_queue(request: Request, services: ServicesNow, visitor: Known, cursor: 
         here=here,
         told=TOLD.get(told, ""),
         patterns=sorted(services.registry.patterns()),
-        after="" if cursor else after_text(after),
+        after=None if cursor else after_text(after),
         next_query=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
         is_first=not cursor,
     )

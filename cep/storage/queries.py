@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, false, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cep.alert import Alert, KeyValue
@@ -120,19 +120,15 @@ def count_alerts(connection: Connection, filters: Filters | None = None) -> int:
     return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
 
 
-def newest_sequences(connection: Connection, lanes: Iterable[int]) -> dict[int, int]:
-    """The sequence of each lane's newest alert, -1 where it has none."""
-    newest = select(func.coalesce(func.max(alerts.c.sequence), -1))
-    return {lane: int(connection.execute(newest.where(alerts.c.lane == lane)).scalar_one()) for lane in lanes}
-
-
 def read_arrived(
-    connection: Connection, lane: int, after: int, upto: int, filters: Filters | None = None, *, limit: int = 100
+    connection: Connection, places: Mapping[int, int], filters: Filters | None = None, *, limit: int = 100
 ) -> list[Listed]:
-    """A lane's alerts with sequences in (after, upto], in order: those that came since someone looked."""
-    query = _filtered(_listing(), filters or Filters())
-    query = query.where(alerts.c.lane == lane, alerts.c.sequence > after, alerts.c.sequence <= upto)
-    return [_listed(row) for row in connection.execute(query.order_by(alerts.c.sequence).limit(limit)).mappings()]
+    """Of the alerts behind these places (lane → sequence), up to `limit` that pass the filters, in order of lane and
+    sequence."""
+    behind = [(alerts.c.lane == lane) & (alerts.c.sequence > sequence) for lane, sequence in places.items()]
+    query = _filtered(_listing(), filters or Filters()).where(or_(false(), *behind))
+    query = query.order_by(alerts.c.lane, alerts.c.sequence).limit(limit)
+    return [_listed(row) for row in connection.execute(query).mappings()]
 
 
 def count_by_day(connection: Connection, since_us: int, pattern: str | None = None) -> dict[str, dict[str, int]]:

@@ -445,6 +445,20 @@ def obtain(missing: Callable[[], dict[str, str]], reason: str, otherwise: str) -
         raise ServiceError(f"{why}; apt-get could not install {packages}:\n{_last_lines(output)}\n{remedy}")
 
 
+def browser() -> tuple[str, str]:
+    """Chromium and its driver, for tests that look at pages: their paths. ServiceError: they can't be had."""
+    programs = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+
+    def missing() -> dict[str, str]:
+        return {program: package for program, package in programs.items() if not shutil.which(program)}
+
+    obtain(missing, "browser: ", "or run the tests that need none: pytest --ignore tests/browser")
+    chromium, driver = (shutil.which(program) for program in programs)
+    assert chromium, "obtained above"
+    assert driver, "obtained above"
+    return chromium, driver
+
+
 def _apt_install(packages: list[str]) -> str:
     """Installs, and keeps the packages from starting servers of their own, by Debian's switch for that.
 

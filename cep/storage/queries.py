@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, false, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cep.alert import Alert, KeyValue
@@ -118,6 +118,30 @@ def count_alerts(connection: Connection, filters: Filters | None = None) -> int:
     """How many there are."""
     inner = _filtered(_listing(), filters or Filters()).with_only_columns(alerts.c.alert_id).subquery()
     return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
+
+
+def read_arrived(
+    connection: Connection, places: Mapping[int, int], filters: Filters | None = None, *, limit: int = 100
+) -> list[Listed]:
+    """Of the alerts behind these places (lane → sequence), up to `limit` that pass the filters, in order of lane and
+    sequence."""
+    behind = [(alerts.c.lane == lane) & (alerts.c.sequence > sequence) for lane, sequence in places.items()]
+    query = _filtered(_listing(), filters or Filters()).where(or_(false(), *behind))
+    query = query.order_by(alerts.c.lane, alerts.c.sequence).limit(limit)
+    return [_listed(row) for row in connection.execute(query).mappings()]
+
+
+def count_by_day(connection: Connection, since_us: int, pattern: str | None = None) -> dict[str, dict[str, int]]:
+    """Pattern → day (UTC, YYYY-MM-DD) → alerts of it, from an instant on."""
+    at: Any = alerts.c.at if connection.dialect.name == "sqlite" else func.timezone("UTC", alerts.c.at)
+    day = func.date(at)
+    query = select(alerts.c.pattern, day, func.count()).where(alerts.c.at >= _within(since_us))
+    if pattern is not None:
+        query = query.where(alerts.c.pattern == _plain(pattern))
+    found: dict[str, dict[str, int]] = {}
+    for name, on, count in connection.execute(query.group_by(alerts.c.pattern, day)):
+        found.setdefault(name, {})[str(on)] = count
+    return found
 
 
 def _listing() -> Select[Any]:

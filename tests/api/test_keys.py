@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +135,23 @@ def test_the_command_makes_lists_and_revokes_keys(
     assert main(["keys", "revoke", "ana"]) == 0
     assert main(["keys", "revoke", "ana"]) == 2
     assert "has no key" in capsys.readouterr().err
+
+
+def test_every_write_is_logged_with_who_asked(
+    guarded: tuple[World, dict[str, dict[str, str]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    world, headers = guarded
+    audit = logging.getLogger("stakeout.audit")
+    audit.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, "stakeout.audit"):
+            world.client.post("/v1/events", json=world.event("c1", 1.0), headers=headers["operator"])
+            world.client.post("/v1/labels", json={"event_id": "x", "label": "fraud"}, headers=headers["analyst"])
+            world.client.get("/v1/labels", headers=headers["reader"])
+    finally:
+        audit.removeHandler(caplog.handler)
+    told = {record.told["actor"]: record.told for record in caplog.records if record.name == "stakeout.audit"}  # type: ignore[attr-defined]  # `extra` puts it there
+    assert told == {
+        "operator": {"actor": "operator", "method": "POST", "path": "/v1/events", "status": 202},
+        "analyst": {"actor": "analyst", "method": "POST", "path": "/v1/labels", "status": 201},
+    }

@@ -5,26 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
-from tests.api.world import ROOT, World, eventually
+from tests.api.world import ROOT, World, at_a_socket
 
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def address(world: World) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(world.client.app, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    eventually(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with at_a_socket(world) as found:
+        yield found
 
 
 def test_the_commands_of_the_page_answer_what_it_says(address: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,44 +10,14 @@ from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 
-from tests.api.world import World, eventually
+from tests.api.world import World, at_a_socket, eventually, followed
 
 
 @pytest.fixture(scope="module")
 def address(world: World) -> Iterator[str]:
-    """The same application behind a real socket: what follows alerts needs one."""
-    config = uvicorn.Config(world.client.app, port=0, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    eventually(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    world.services.stopping.set()
-    server.should_exit = True
-    thread.join()
-
-
-def followed(address: str, count: int, **headers: str) -> list[tuple[str, dict[str, Any]]]:
-    """(id, alert) of so many server-sent events."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    with httpx2.stream("GET", f"{address}/v1/alerts/stream", headers=headers, timeout=20) as answer:
-        assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        name, data = "", ""
-        for text in answer.iter_lines():
-            if text.startswith("id: "):
-                name = text[4:]
-            elif text.startswith("data: "):
-                data += text[6:]
-            elif not text and data:
-                found.append((name, json.loads(data)))
-                data = ""
-                if len(found) == count:
-                    break
-    return found
+    with at_a_socket(world) as found:
+        yield found
 
 
 def test_alerts_are_followed_live_and_a_client_that_comes_again_misses_none(world: World, address: str) -> None:

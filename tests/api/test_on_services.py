@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from cep.settings import Address, Kafka, Server, Settings
 from cep.storage.migrate import upgrade
 from deploy.services import Services as Machines
 from deploy.services import start
-from tests.api.world import PATTERN, STREAM, World, eventually
+from tests.api.world import PATTERN, STREAM, World, at_a_socket, eventually, followed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.slow]
 
@@ -88,6 +89,9 @@ def test_a_pattern_goes_live_within_a_second_and_an_outage_of_postgres_loses_not
     listed = world.alert("c-first")
     whole = client.get(f"/v1/alerts/{listed['id']}").json()
     assert [event["step"] for event in whole["events"]] == ["small", "big"]
+    with at_a_socket(world) as address:
+        ((place, streamed),) = followed(address, 1, **{"Last-Event-ID": ""})
+    assert (place, streamed) == (f"0:{listed['sequence']}", {key: whole[key] for key in streamed})
     assert client.get("/readyz").json()["checks"] == {"log": "ok", "lanes": "ok", "database": "ok"}
 
     decided = [client.post("/v1/decisions", json=world.event("c-decide", amount)).json() for amount in (0.5, 900.0)]
@@ -138,3 +142,19 @@ def test_dead_letters_of_kafka_are_paged_and_a_second_server_sees_the_same_patte
         assert (found["state"], found["applied"]) == ("live", True)
         assert client.post("/v1/patterns/small-then-big/retire").status_code == 202
     assert world.client.get("/v1/patterns/small-then-big").json()["state"] == "retired"
+
+
+def test_writers_at_once_are_each_told_where_their_own_records_stand(world: World) -> None:
+    services = world.services
+    topic = services.streams["transactions"].topic
+
+    def write(number: int) -> list[tuple[int, int]]:
+        records = [(b"c%d" % number, b'{"n": %d}' % number)] * 50
+        return [(written.partition.partition, written.offset) for written in services.ingest.append(topic, records)]
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(write, range(40)))
+    assert len({place for places in told for place in places}) == 40 * 50
+    assert all(len({partition for partition, _ in places}) == 1 for places in told)
+    ends = services.ingest.ends([topic])
+    assert sum(ends.values()) == 40 * 50

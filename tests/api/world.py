@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
+import uvicorn
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -103,3 +106,39 @@ def running(settings: Settings) -> Iterator[World]:
                 yield World(client, services)
         finally:
             gc.unfreeze()
+
+
+@contextmanager
+def at_a_socket(world: World) -> Iterator[str]:
+    """The same application behind a real socket, with its address: what follows alerts needs one."""
+    server = uvicorn.Server(uvicorn.Config(world.client.app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    eventually(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        world.services.stopping.set()
+        server.should_exit = True
+        thread.join()
+        world.services.stopping.clear()
+
+
+def followed(address: str, count: int, **headers: str) -> list[tuple[str, dict[str, Any]]]:
+    """(id, alert) of so many server-sent events."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    with httpx2.stream("GET", f"{address}/v1/alerts/stream", headers=headers, timeout=20) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        name, data = "", ""
+        for text in answer.iter_lines():
+            if text.startswith("id: "):
+                name = text[4:]
+            elif text.startswith("data: "):
+                data += text[6:]
+            elif not text and data:
+                found.append((name, json.loads(data)))
+                data = ""
+                if len(found) == count:
+                    break
+    return found

@@ -1,6 +1,6 @@
 """A running server with real alerts, and a real browser that looks at it.
 
-    simulated payments of the last hours ─▶ the embedded log ─▶ lane ─▶ alerts ─▶ pages ─▶ Chromium
+simulated payments of the last hours ─▶ the embedded log ─▶ lane ─▶ alerts ─▶ pages ─▶ Chromium
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class Site:
         for document in documents:
             name = str(document["name"])
             changes += [PatternVersion(name, version, document), Activate(name, version)]
-        offset, _ = self.services.registry.change(
-            lambda _: changes, author="mara", at_us=self.services.clock.wall_us()
-        )
+        offset, _ = self.services.registry.change(lambda _: changes, author="mara", at_us=self.services.clock.wall_us())
         eventually(lambda: self.services.lanes.passed(offset))
 
     def pay(self, payments: list[Payment]) -> None:
@@ -191,7 +189,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console said since it was last asked: errors, warnings, violations of the policy."""
-        told = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium leaves this one untyped
+        told = self.driver.get_log("browser")
         return [str(each["message"]) for each in told if each["level"] in ("SEVERE", "WARNING")]
 
     def run(self, script: str, *arguments: object) -> Any:

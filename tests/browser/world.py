@@ -189,12 +189,12 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console said since it was last asked: errors, warnings, violations of the policy."""
-        told = self.driver.get_log("browser")
+        told = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium leaves this one untyped
         return [str(each["message"]) for each in told if each["level"] in ("SEVERE", "WARNING")]
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script answers that runs in the page."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]  # as get_log
+        return self.driver.execute_script(script, *arguments)
 
     def press(self, key: str) -> None:
         """A key, wherever the focus is."""

@@ -1,4 +1,4 @@
-"""`stakeout keys`: makes, lists and removes API keys."""
+"""`stakeout keys`: makes, lists and revokes API keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def listed(options: argparse.Namespace) -> int:
     return 0
 
 
-def remove(options: argparse.Namespace) -> int:
+def revoke(options: argparse.Namespace) -> int:
     """The key opens nothing any more, at once."""
-    keys.remove_key(Path(settings_of(options).server.keys), options.name)
+    keys.revoke_key(Path(settings_of(options).server.keys), options.name)
     return 0

@@ -29,13 +29,17 @@ ServicesNow = Annotated[Services, Depends(services_of)]
 
 
 def actor_of(
-    services: ServicesNow, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
+    request: Request,
+    services: ServicesNow,
+    given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None,
 ) -> Actor:
     """Who asks. Without any configured key: everyone on this machine."""
-    if given is not None and (actor := services.keys.actor(given.credentials)) is not None:
-        return actor
+    actor = None if given is None else services.keys.actor(given.credentials)
     if given is None and not services.keys.any():
-        return ANYONE
+        actor = ANYONE
+    if actor is not None:
+        request.state.actor = actor.name  # for the audit
+        return actor
     what = "the key is not known" if given else "a key is needed"
     hint = "send `Authorization: Bearer sk_…`; `stakeout keys add` makes a key"
     raise Refusal(401, "unauthenticated", what, hint, headers={"WWW-Authenticate": "Bearer"})

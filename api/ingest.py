@@ -98,7 +98,7 @@ class KafkaIngest:
         until = monotonic() + self._settings.call_timeout_ms / 1000 + 1.0
         for place, (key, value) in enumerate(records):
             self._produce(topic, key, value, delivery.report(place))
-        while delivery.left and monotonic() < until:
+        while delivery.waits and monotonic() < until:
             self._producer.poll(0.005)
         return delivery.answer(topic)
 
@@ -144,32 +144,33 @@ class _Delivery:
     """The reports of one call's records; they come on whichever thread polls."""
 
     def __init__(self, count: int) -> None:
-        self._written: list[Written | None] = [None] * count
-        self._error = ""
-        self.left = count
+        self._told: list[Written | str | None] = [None] * count
+
+    @property
+    def waits(self) -> bool:
+        """Is any report still to come?"""
+        return None in self._told
 
     def report(self, place: int) -> Any:
+        """What the client calls with the report of the record at this place."""
+
         def delivered(error: Any, message: Message) -> None:
-            if error is not None:
-                self._error = error.str()
+            partition, offset = message.partition(), message.offset()
+            if error is not None or partition is None or offset is None:
+                self._told[place] = "no offset" if error is None else str(error.str())
             else:
-                partition, offset = message.partition(), message.offset()
-                assert partition is not None
-                assert offset is not None
-                self._written[place] = Written(Partition(str(message.topic()), partition), offset)
-            self.left -= 1
+                self._told[place] = Written(Partition(str(message.topic()), partition), offset)
 
         return delivered
 
     def answer(self, topic: str) -> list[Written]:
-        written = [one for one in self._written if one is not None]
-        if len(written) < len(self._written):
-            missing = len(self._written) - len(written)
-            raise ServiceUnavailable(
-                f"Kafka: {topic}: {missing} of {len(self._written)} records weren't confirmed: "
-                f"{self._error or 'no answer'}",
-                "send them again: a stream that declares an event id drops those that are there twice",
-            )
+        """Where each stands. Raises ServiceUnavailable."""
+        written = [one for one in self._told if isinstance(one, Written)]
+        if len(written) < len(self._told):
+            reason = next((one for one in self._told if isinstance(one, str)), "no answer")
+            missing = f"{len(self._told) - len(written)} of {len(self._told)} records weren't confirmed"
+            hint = "send them again: a stream that declares an event id drops those that are there twice"
+            raise ServiceUnavailable(f"Kafka: {topic}: {missing}: {reason}", hint)
         return written
 
 

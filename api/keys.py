@@ -62,20 +62,26 @@ class Keys:
         self._path = path
         self._seen: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
+        self._guarded = False
 
     def any(self) -> bool:
-        """Is there a key at all? Raises as `actor`."""
-        return bool(self._current())
+        """Is a key needed? Once there was one, until this process ends: a server whose last key is revoked lets nobody
+        in, instead of everybody. Raises as `actor`."""
+        self._guarded = self._guarded or bool(self._current())
+        return self._guarded
 
     def actor(self, key: str) -> Actor | None:
-        """Whose key it is. Raises ServiceUnavailable, InvalidDocument where the file can't be read: nobody gets in."""
+        """Whose key it is. Raises ServiceUnavailable where the file can't be read: nobody gets in."""
         found = self._current().get(hashlib.sha256(key.encode()).hexdigest())
         return None if found is None else Actor(found.name, frozenset(found.roles))
 
     def _current(self) -> dict[str, Key]:
         seen = _seen(self._path)
         if seen != self._seen:
-            self._keys = {key.sha256: key for key in read_keys(self._path)}
+            try:
+                self._keys = {key.sha256: key for key in read_keys(self._path)}
+            except InvalidDocument as error:
+                raise ServiceUnavailable(str(error), "mend or remove the file that server.keys names") from error
             self._seen = seen
         return self._keys
 
@@ -104,9 +110,9 @@ def add_key(path: Path, name: str, roles: tuple[str, ...]) -> str:
     if not NAME.fullmatch(name):
         problems.append(Problem("name", f"expected letters, digits and any of ._@-, found {name!r}"))
     if name in {key.name for key in keys}:
-        problems.append(Problem("name", f"{name!r} has a key already", "remove it first: `stakeout keys remove`"))
+        problems.append(Problem("name", f"{name!r} has a key already", "revoke it first: `stakeout keys revoke`"))
     if len(keys) >= KEYS_MAX:
-        problems.append(Problem("keys", f"there are {len(keys)}, which is the limit", "remove those that are unused"))
+        problems.append(Problem("keys", f"there are {len(keys)}, which is the limit", "revoke those that are unused"))
     if problems:
         raise InvalidDocument("keys", problems)
     key = PREFIX + secrets.token_urlsafe(32)
@@ -115,7 +121,7 @@ def add_key(path: Path, name: str, roles: tuple[str, ...]) -> str:
     return key
 
 
-def remove_key(path: Path, name: str) -> None:
+def revoke_key(path: Path, name: str) -> None:
     """Forgets a key: it opens nothing any more. Raises InvalidDocument if there is none of the name."""
     keys = read_keys(path)
     if name not in {key.name for key in keys}:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from cep.alert import Alert
 from cep.log.kafka import KafkaSource
@@ -208,7 +209,12 @@ class SqliteFollower:
     def look(self) -> None:
         """See Follower."""
         with self._lock:
+            begin = self._output < 0
+            if begin:  # before the journal is read: an alert written in between is read, not missed
+                self._output = self._log.output_end(ALERTS)
             fresh = self._log.journal(self._number)
+            if begin and fresh:
+                self.lanes.begin_seen(0, fresh[0].sequences.get(ALERTS, 0))
             for record in fresh:
                 self._number = record.number + 1
             self._read_alerts(fresh)
@@ -229,14 +235,10 @@ class SqliteFollower:
     def _read_alerts(self, fresh: Sequence[JournalRecord]) -> None:
         if not fresh:
             return
-        if self._output < 0:  # what was written before isn't waited for
-            self._output = self._log.output_end(ALERTS)
-            self.lanes.begin_seen(0, fresh[-1].sequences.get(ALERTS, 0))
-            return
         found = self._log.outputs(ALERTS, self._output)
         if found:
             self._output = found[-1][0] + 1
-            self.lanes.note([_alert.decode(value) for _, _, value in found])
+            self.lanes.note(_read([value for _, _, value in found]))
 
 
 class KafkaFollower:
@@ -261,7 +263,7 @@ class KafkaFollower:
         while not self._stopped.is_set():
             try:
                 self._follow()
-            except StakeoutError as error:
+            except (StakeoutError, KafkaException) as error:
                 self.lanes.trouble = str(error)
                 _log.warning("journal not followed", extra={"told": {"error": str(error)}})
                 self._stopped.wait(AGAIN_SECONDS)
@@ -277,7 +279,7 @@ class KafkaFollower:
                 for part in source.drain(4096, FOLLOW_SECONDS).slices:
                     values = [value for value in part.values if value is not None]
                     if part.partition.topic == alerts:
-                        self.lanes.note([_alert.decode(value) for value in values])
+                        self.lanes.note(_read(values))
                     else:
                         for value in values:
                             self.lanes.take(decode_journal(value))
@@ -285,19 +287,29 @@ class KafkaFollower:
             source.close()
 
     def _start(self, journal: str, alerts: str) -> Positions:
-        """Takes the last records of each lane, and answers where to go on. Alerts from before aren't waited for."""
+        """Takes the last records of each lane, and answers where to go on."""
         positions: Positions = {}
         for lane in range(self._settings.lane.count):
             tails = Tails(self._settings.kafka, self._settings.app, lane, lambda: None)
             ends = tails.ends()
             positions[Partition(journal, lane)] = ends[journal].stable
-            positions[Partition(alerts, lane)] = ends[alerts].stable
+            # A few that were there before, too: both ends can't be asked for at the same instant.
+            positions[Partition(alerts, lane)] = max(ends[alerts].begin, ends[alerts].stable - TAIL)
             newest = _newest(tails, journal, ends[journal].begin, ends[journal].stable)
             for record in newest:
                 self.lanes.take(record)
             if newest:
                 self.lanes.begin_seen(lane, newest[-1].sequences.get(ALERTS, 0))
         return positions
+
+
+def _read(values: Sequence[bytes]) -> list[Alert]:
+    """Those that are alerts: the sink tells of others."""
+    found = []
+    for value in values:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found.append(_alert.decode(value))
+    return found
 
 
 def _newest(tails: Tails, journal: str, begin: int, end: int) -> list[JournalRecord]:

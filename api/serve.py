@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from api.services import opened
 from cep.cli.configured import settings_of, with_streams
 from cep.settings import Settings
 from cep.telemetry import log_to_stderr
-from events.errors import InvalidDocument, Problem
+from events.errors import InvalidDocument, Problem, ServiceUnavailable
 
 HEADERS_BYTES_MAX = 64_000
 """Of one request."""
@@ -34,6 +35,7 @@ def serve(options: argparse.Namespace) -> int:
     server = msgspec.structs.replace(settings.server, **given)
     settings = msgspec.structs.replace(settings, server=server)
     check_address(settings)
+    listening = listen(server.host, server.port)
     log_to_stderr(settings.worker.log_level)
     if not settings.kafka.bootstrap:
         from cep.warm import warm
@@ -42,8 +44,6 @@ def serve(options: argparse.Namespace) -> int:
     with opened(settings) as services, Beside(services) as beside:
         config = uvicorn.Config(
             create_app(services),
-            host=server.host,
-            port=server.port,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -60,9 +60,23 @@ def serve(options: argparse.Namespace) -> int:
         beside.on_end = end
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)  # uvicorn raises what it caught once more when it has ended: it comes here then
-        sys.stderr.write(f"stakeout: http://{server.host}:{server.port}/docs  ({_who(services.keys)})\n")
-        running.run()
+        shown, port = listening.getsockname()[:2]
+        sys.stderr.write(f"stakeout: http://{shown}:{port}/docs  ({_who(services.keys)})\n")
+        running.run([listening])
         return beside.exit_code
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The port, taken before anything else is begun. Raises ServiceUnavailable."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        hint = "name another one: --port, or STAKEOUT_SERVER_PORT"
+        raise ServiceUnavailable(f"{host}:{port} can't be listened on: {error}", hint) from error
+    return listening
 
 
 def check_address(settings: Settings) -> None:

@@ -86,7 +86,9 @@ def opened(settings: Settings) -> Iterator[Services]:
         if settings.kafka.bootstrap:
             from cep.log.kafka import KafkaControl
 
-            control, ingest = KafkaControl(settings.kafka, settings.app), KafkaIngest(settings.kafka)
+            kafka = KafkaControl(settings.kafka, settings.app)
+            kafka.prepare()
+            control, ingest = kafka, KafkaIngest(settings.kafka)
             follower = KafkaFollower(settings)
         else:
             log = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
@@ -100,12 +102,14 @@ def opened(settings: Settings) -> Iterator[Services]:
             migrate.upgrade(url)
         for part in (control, ingest, follower):
             stack.callback(part.close)
+        registry = Registry(control)
+        registry.patterns()
         services = Services(
             settings=settings,
             streams=streams,
             engine=engine,
             control=control,
-            registry=Registry(control),
+            registry=registry,
             ingest=ingest,
             follower=follower,
             keys=Keys(Path(settings.server.keys)),

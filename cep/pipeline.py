@@ -87,7 +87,7 @@ class LaneState:
     def apply_one(self, change: Change) -> None:
         """One change; those of rooms that a lane does not have yet are not its concern."""
         if isinstance(change, PatternVersion):
-            self.versions[change.name, change.version] = change.document
+            self.versions.setdefault((change.name, change.version), change.document)  # it never changes
         elif isinstance(change, Activate):
             self.end(change.name, change.partials)
             self.start(change.name, change.version)

@@ -73,7 +73,7 @@ def _apply(
     known = replace(patterns.get(change.name, Known()), control_offset=placed.next_offset, changed_at_us=record.at_us)
     if isinstance(change, PatternVersion):
         version = Version(change.document, record.author, record.at_us)
-        known = replace(known, versions={**known.versions, change.version: version})
+        known = replace(known, versions={change.version: version, **known.versions})  # the first of a number counts
     elif isinstance(change, Activate):
         known = replace(known, live=change.version, paused=False, was_live=(*known.was_live, change.version))
     elif isinstance(change, Retire):
@@ -123,7 +123,7 @@ class Registry:
             if any(change.name in names for placed in between[:-1] for change in placed.record.changes):
                 raise Overtaken(
                     f"{', '.join(sorted(names))}: changed by someone else at the same moment",
-                    "read it again; the version you sent may be there under the other's number",
+                    "read it again, then decide again; a version whose number the other took doesn't exist",
                 )
             return offset, dict(self._known)
 

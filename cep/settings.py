@@ -117,7 +117,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host: Annotated[str, _meta("address to listen on; others than loopback need a key: `stakeout keys add`")] = (
         "127.0.0.1"
     )
-    port: Annotated[int, _meta("port to listen on; 0: any that is free", 0)] = 8080
+    port: Annotated[int, _meta("port to listen on; 0: any that is free", 0)] = 8000
     keys: Annotated[str, _meta("file of the API keys, as SHA-256; without a key anyone on this machine may do all")] = (
         ".stakeout/keys.json"
     )

@@ -35,9 +35,9 @@ from api.forms import (
     json_answer,
     microseconds,
 )
-from api.idempotency import WRITES, WriteRoute
 from api.problems import Detail, Refusal, declared, not_found
 from api.services import Services
+from api.writes import WRITES, WriteRoute
 from cep.alert import Alert
 from cep.storage.cases import Action, Case, Kind, Outcome, Status, act, read_actions
 from cep.storage.database import reading, writing

@@ -17,12 +17,12 @@ from api.alert_forms import AlertWhole, whole
 from api.deps import Operator, ServicesNow
 from api.events_in import Arrived, EventCheck, lines_of
 from api.forms import json_answer, media_type, raw_body, raw_content
-from api.idempotency import WRITES, WriteRoute
 from api.ingest import Written
 from api.lanes import lag
 from api.problems import Refusal, declared, not_found
 from api.routes.lanes import ends_of
 from api.services import Services
+from api.writes import WRITES, WriteRoute
 from cep.alert import Alert
 from events.errors import LimitReached
 from events.schema import Order, Stream

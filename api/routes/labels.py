@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from api.deps import Analyst, Reader, ServicesNow
 from api.forms import LABEL_PREFIX, Cursor, InstantIn, Limit, NameText, bad_cursor, instant, microseconds
-from api.idempotency import WRITES, WriteRoute
 from api.problems import Refusal, declared
+from api.writes import WRITES, WriteRoute
 from cep.storage.database import reading, writing
 from cep.storage.labels import Known, Label, insert_labels, read_labels
 

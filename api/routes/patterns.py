@@ -19,10 +19,10 @@ from pydantic import BaseModel, Field
 
 from api.deps import Author, Reader, ServicesNow
 from api.forms import Cursor, Limit, bad_cursor, check_match, etag, instant, media_type, raw_body, raw_content
-from api.idempotency import WRITES, WriteRoute
 from api.lanes import Lanes
 from api.problems import Detail, Refusal, declared, details_of, not_found
 from api.services import Services
+from api.writes import WRITES, WriteRoute
 from cep.automaton.plan import compile_pattern
 from cep.control import Activate, Change, PatternVersion, Pause, Resume, Retire
 from cep.language.check import warnings as advise
@@ -38,15 +38,13 @@ Name = Annotated[str, Path(min_length=1, max_length=255, description="of the pat
 VersionNumber = Annotated[int, Path(ge=1, le=VERSION_MAX)]
 IfMatch = Annotated[str | None, Header(max_length=1000, description="the ETag of what was read; else 412")]
 
-MEDIA_TYPES = ("application/yaml", "application/json", "application/sql")
-TEXT = {"type": "string", "description": "the pattern, see docs/language.md"}
-CONTENT = raw_content(
-    **{
-        "application/yaml": TEXT,
-        "application/json": {"type": "object", "description": "the pattern, see docs/language.md"},
-        "application/sql": {"type": "string", "description": "a MATCH_RECOGNIZE statement, see docs/sql.md"},
-    }
-)
+KINDS: dict[str, dict[str, str]] = {
+    "application/yaml": {"type": "string", "description": "the pattern, see docs/language.md"},
+    "application/json": {"type": "object", "description": "the pattern, see docs/language.md"},
+    "application/sql": {"type": "string", "description": "a MATCH_RECOGNIZE statement, see docs/sql.md"},
+}
+CONTENT = raw_content(**KINDS)
+ANYTHING = raw_content(**{kind: {"description": "whatever is to be judged"} for kind in KINDS})
 
 reads = APIRouter(prefix="/v1/patterns", tags=["patterns"])
 writes = APIRouter(prefix="/v1/patterns", tags=["patterns"], route_class=WriteRoute, dependencies=WRITES)
@@ -229,7 +227,7 @@ def diff_versions(
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-@reads.post(":validate", responses=declared(400, 413, 415), openapi_extra=CONTENT)
+@reads.post(":validate", responses=declared(400, 413, 415), openapi_extra=ANYTHING)
 def validate_pattern(
     request: Request, services: ServicesNow, actor: Reader, body: Annotated[bytes, Depends(raw_body)]
 ) -> Judged:
@@ -374,7 +372,7 @@ Decide = Callable[[Mapping[str, Known]], Sequence[Change]]
 
 def _attempted(request: Request, services: Services, body: bytes) -> tuple[Pattern | None, list[Detail]]:
     """The pattern, or everything that is wrong with it. Raises Refusal for a body that isn't what it says."""
-    kind = media_type(request, MEDIA_TYPES)
+    kind = media_type(request, tuple(KINDS))
     try:
         text = body.decode()
         document: Any = json.loads(text, parse_constant=_no_constant) if kind == "application/json" else text

@@ -243,21 +243,21 @@ def _server(commands: Commands) -> None:
     what = "answer REST, the dashboard and, without Kafka, run the lane and the sink: one process"
     serve = _command(commands, "serve", "api.serve:serve", what)
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1; another one needs a key)")
-    serve.add_argument("--port", type=int, help="(default: 8080)")
+    serve.add_argument("--port", type=int, help="(default: 8000)")
     _streams(serve)
     _settings(serve)
     keys = _command(commands, "keys", "", "who may use the REST interface and the dashboard")
     inner = keys.add_subparsers(metavar="command", required=True)
     add = _command(inner, "add", "api.commands:add", "make a key and show it once")
     listed = _command(inner, "list", "api.commands:listed", "list whose keys there are")
-    remove = _command(inner, "remove", "api.commands:remove", "forget a key: it opens nothing any more")
-    for command in (add, remove):
+    revoke = _command(inner, "revoke", "api.commands:revoke", "end a key: it opens nothing any more")
+    for command in (add, revoke):
         command.add_argument("name", help="whose it is: the audit names them so")
     roles = ("reader", "analyst", "author", "operator")
     add.add_argument(
         "--role", action="append", default=[], choices=roles, help="several times for several (default: reader)"
     )
-    for command in (add, listed, remove):
+    for command in (add, listed, revoke):
         _settings(command)
     _json(add)
     _json(listed)

@@ -248,11 +248,16 @@ class KafkaControl:
         self._admin = AdminClient(client_settings(settings))
         self._consumer = Consumer(reader_settings(settings, f"{app}-control"))
         self._position = -1
+        self._producer: Producer | None = None
+
+    def prepare(self) -> None:
+        """Connects what `append` needs, in the background: the first change would wait for it for half a second."""
+        self._writer()
 
     def append(self, value: bytes) -> int:
         """See ControlLog."""
         delivered: list[tuple[KafkaError | None, Message]] = []
-        producer = Producer({**client_settings(self._settings), "enable.idempotence": True, "linger.ms": 0})
+        producer = self._writer()
         producer.produce(
             self._place.topic, value, partition=0, on_delivery=lambda error, message: delivered.append((error, message))
         )
@@ -260,6 +265,7 @@ class KafkaControl:
         if not delivered or delivered[0][0] is not None:
             reason = delivered[0][0].str() if delivered and delivered[0][0] else "no answer"
             producer.purge()
+            self._producer = None
             raise ServiceUnavailable(f"{self._place.topic}: {reason}", "read the log before writing the change again")
         return offset_of(delivered[0][1]) + 1
 
@@ -284,6 +290,11 @@ class KafkaControl:
     def close(self) -> None:
         """See ControlLog."""
         self._consumer.close()
+
+    def _writer(self) -> Producer:
+        if self._producer is None:
+            self._producer = Producer({**client_settings(self._settings), "enable.idempotence": True, "linger.ms": 0})
+        return self._producer
 
     def _taken(self, records_max: int, wait_s: float) -> list[tuple[int, bytes]]:
         found = []

@@ -19,7 +19,7 @@ from tests.api.world import World, eventually
 @pytest.fixture(scope="module")
 def address(world: World) -> Iterator[str]:
     """The same application behind a real socket: what follows alerts needs one."""
-    config = uvicorn.Config(world.client.app, port=0, log_level="error", lifespan="off")  # type: ignore[arg-type]  # an ASGI app
+    config = uvicorn.Config(world.client.app, port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

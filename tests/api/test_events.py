@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_of_a_batch_with_a_bad_line_nothing_is_written_and_each_bad_line_is_told
     log = world.services.log
     assert log is not None
     before = log.input_end("transactions")
-    bad = [{**world.event("c1", 1.0), "amount": "1"}, {"card_id": "c1"}]
+    bad: list[dict[str, object]] = [{**world.event("c1", 1.0), "amount": "1"}, {"card_id": "c1"}]
     text = "\n".join([lines(world.event("c1", 1.0)), lines(bad[0]), "", lines(bad[1]), "{"])
     answer = world.client.post("/v1/events", content=text, headers=NDJSON)
     assert answer.status_code == 422
@@ -58,7 +59,7 @@ def test_what_is_no_event_is_refused_with_a_code(world: World, body: bytes, kind
 
 
 def test_a_body_that_never_says_its_length_is_cut_off_at_the_limit(world: World) -> None:
-    def endless() -> object:
+    def endless() -> Iterator[bytes]:
         for _ in range(100):
             yield b"x" * 100_000
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.keys import add_key, read_keys, remove_key
+from api.keys import add_key, read_keys, revoke_key
 from api.serve import check_address
 from api.services import opened
 from cep.cli import main
@@ -65,7 +65,7 @@ def test_the_control_log_names_who_made_a_change(guarded: tuple[World, dict[str,
     assert [version["author"] for version in found["versions"]] == ["author"]
 
 
-def test_a_key_is_kept_as_a_digest_and_opens_nothing_once_it_is_removed(tmp_path: Path) -> None:
+def test_a_key_is_kept_as_a_digest_and_opens_nothing_once_it_is_revoked(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     path = Path(settings.server.keys)
     add_key(path, "stays", ("reader",))
@@ -75,11 +75,23 @@ def test_a_key_is_kept_as_a_digest_and_opens_nothing_once_it_is_removed(tmp_path
     with opened(settings) as services:
         client = TestClient(create_app(services), "http://localhost", headers={"Authorization": f"Bearer {key}"})
         assert client.get("/v1/streams").status_code == 200
-        remove_key(path, "goes")
+        revoke_key(path, "goes")
         assert client.get("/v1/streams").status_code == 401
     with pytest.raises(InvalidDocument, match="has a key already"):
         add_key(path, "stays", ())
     assert [each.name for each in read_keys(path)] == ["stays"]
+
+
+def test_when_the_last_key_is_revoked_nobody_gets_in_instead_of_everybody(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    add_key(Path(settings.server.keys), "last", ())
+    with opened(settings) as services:
+        client = TestClient(create_app(services), "http://localhost")
+        assert client.get("/v1/streams").status_code == 401
+        revoke_key(Path(settings.server.keys), "last")
+        assert client.get("/v1/streams").status_code == 401
+        Path(settings.server.keys).unlink()
+        assert client.get("/v1/streams").status_code == 401
 
 
 def test_a_file_of_keys_that_can_not_be_read_lets_nobody_in(tmp_path: Path) -> None:
@@ -87,7 +99,7 @@ def test_a_file_of_keys_that_can_not_be_read_lets_nobody_in(tmp_path: Path) -> N
     Path(settings.server.keys).write_text("{")
     with opened(settings) as services:
         answer = TestClient(create_app(services), "http://localhost").get("/v1/streams")
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_document")
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
 
 
 def test_without_keys_the_server_listens_on_loopback_only(tmp_path: Path) -> None:
@@ -111,7 +123,7 @@ def test_without_keys_pages_and_names_of_others_are_refused(tmp_path: Path) -> N
         assert (name.status_code, name.json()["code"]) == (403, "foreign_host")
 
 
-def test_the_command_makes_lists_and_removes_keys(
+def test_the_command_makes_lists_and_revokes_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("STAKEOUT_SERVER_KEYS", str(tmp_path / "keys.json"))
@@ -119,6 +131,6 @@ def test_the_command_makes_lists_and_removes_keys(
     assert capsys.readouterr().out.startswith("sk_")
     assert main(["keys", "list"]) == 0
     assert capsys.readouterr().out.split() == ["ana", "analyst,", "author"]
-    assert main(["keys", "remove", "ana"]) == 0
-    assert main(["keys", "remove", "ana"]) == 2
+    assert main(["keys", "revoke", "ana"]) == 0
+    assert main(["keys", "revoke", "ana"]) == 2
     assert "has no key" in capsys.readouterr().err

@@ -11,8 +11,8 @@ import pytest
 
 from cep.cli import EXIT_ERROR, main
 from cep.cli.documents import EXAMPLES
-from cep.cli.patterns import project
-from cep.control import Activate, ControlRecord, PatternVersion, Pause, Retire
+from cep.control import Activate, ControlRecord, PatternVersion, Pause, Placed, Retire
+from cep.registry import project
 
 PATTERNS = str(EXAMPLES / "patterns")
 
@@ -114,10 +114,10 @@ def test_what_is_live_is_what_the_control_log_says_last() -> None:
         Activate("b", 1),
         Retire("b"),
     )
-    known = project([ControlRecord("me", 0, changes)])
-    assert {name: (one.state, one.live, max(one.documents)) for name, one in known.items()} == {
+    known = project([Placed(1, ControlRecord("me", 0, changes))])
+    assert {name: (one.state, one.live, one.latest) for name, one in known.items()} == {
         "a": ("paused", 1, 2),
-        "b": ("draft", 0, 1),
+        "b": ("retired", 0, 1),
     }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from textwrap import wrap
 
 from cep.automaton.drawing import condition_name, edge_label, goal
 from cep.automaton.graph import Action
@@ -19,10 +20,12 @@ from cep.automaton.plan import Plan
 STATES_DRAWN_MAX = 24
 """Beyond it a drawing tells less than the sentence."""
 
-COLUMN, LANE = 176, 148
+COLUMN, LANE = 196, 190
 RADIUS = 22
-LABEL_CHARS, LABEL_LINES = 24, 3
-NUDGE = 10
+LABEL_CHARS, LABEL_LINES, LINE = 23, 3, 13
+NUDGE = 9
+ARC, ARC_STEP = 124, 34
+"""How high the first arc over the states is, and how much higher each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,9 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All of it, in its own units."""
+    """All of it, in its own units, from y = `top` on."""
 
+    top: int
     width: int
     height: int
     nodes: tuple[Node, ...]
@@ -66,10 +70,26 @@ def draw_automaton(plan: Plan) -> Drawing | None:
         return None
     edges = _edges(plan)
     nodes = _nodes(plan, edges)
-    arrows = tuple(_arrow(nodes, *ends, labels) for ends, labels in edges.items())
-    width = max(node.x for node in nodes.values()) + 96
-    height = max(node.y for node in nodes.values()) + 112
-    return Drawing(width, height, tuple(nodes.values()), arrows)
+    ranks = {-1: 0, 1: 0}
+    arrows = []
+    for (source, target, action), labels in edges.items():
+        start, end = nodes[source], nodes[target] if action is not Action.KILL else None
+        kind, lines, title = action.name.lower(), _lines(labels), " or ".join(labels)
+        if end is None:
+            arrows.append(_kill(kind, start, lines, title))
+        elif start is end:
+            arrows.append(_loop(kind, start, lines, title))
+        elif end.x - start.x == COLUMN:
+            arrows.append(_straight(kind, start, end, lines, title))
+        else:
+            side = -1 if end.x > start.x else 1
+            arrows.append(_arc(kind, start, end, side, ranks[side], lines, title))
+            ranks[side] += 1
+    above, below = (ARC + ARC_STEP * ranks[side] if ranks[side] else 0 for side in (-1, 1))
+    xs, ys = [node.x for node in nodes.values()], [node.y for node in nodes.values()]
+    top = min(ys) - max(98, above)
+    height = max(ys) + max(118, below) - top
+    return Drawing(top, max(xs) + 96, height, tuple(nodes.values()), tuple(arrows))
 
 
 def _edges(plan: Plan) -> Edges:
@@ -100,7 +120,7 @@ def _nodes(plan: Plan, edges: Edges) -> dict[str, Node]:
     nodes = {}
     for name in (*states, "match"):
         column = columns.get(name, 0)
-        x, y = 64 + COLUMN * column, 112 + LANE * filled[column]
+        x, y = 64 + COLUMN * column, LANE * filled[column]
         filled[column] += 1
         pending = name != "match" and plan.states[int(name[1:])].pending
         kind = "match" if name == "match" else "start" if name == "s0" else "pending" if pending else "state"
@@ -108,46 +128,47 @@ def _nodes(plan: Plan, edges: Edges) -> dict[str, Node]:
     return nodes
 
 
-def _arrow(nodes: dict[str, Node], source: str, target: str, action: Action, labels: list[str]) -> Arrow:
-    kind, title = action.name.lower(), " or ".join(labels)
-    lines = _lines(labels)
-    start = nodes[source]
-    if action is Action.KILL:
-        x, y = start.x + 30, start.y + 62
-        path = f"M{start.x + 10},{start.y + RADIUS - 2} L{x - 5},{y - 12}"
-        return Arrow(kind, path, x + 12, y, lines, title)
-    if source == target:
-        side = 1 if action is Action.IGNORE else -1
-        edge, far = start.y + side * (RADIUS - 4), start.y + side * 62
-        path = f"M{start.x - 12},{edge} C{start.x - 40},{far} {start.x + 40},{far} {start.x + 12},{edge}"
-        rise = 13 * (len(lines) - 1) if side < 0 else 0
-        return Arrow(kind, path, start.x, start.y + (60 if side > 0 else -54) - rise, lines, title)
-    return _between(kind, start, nodes[target], lines, title)
+def _kill(kind: str, start: Node, lines: tuple[str, ...], title: str) -> Arrow:
+    """Down to the right, to a cross."""
+    x, y = start.x + 40, start.y + 46
+    path = f"M{start.x + 16},{start.y + 15} L{x - 5},{y - 11}"
+    return Arrow(kind, path, x + 12, y, lines, title)
 
 
-def _between(kind: str, start: Node, end: Node, lines: tuple[str, ...], title: str) -> Arrow:
-    """Straight to the neighbour, else in an arc: forward above, backward below."""
-    forward = end.x > start.x
-    if forward and end.x - start.x == COLUMN:
-        dashed = NUDGE if kind == "ignore" else 0
-        begin, stop = (start.x + RADIUS, start.y + dashed), (end.x - RADIUS - 7, end.y + dashed)
-        path = f"M{begin[0]},{begin[1]} L{stop[0]},{stop[1]}"
-        y = (begin[1] + stop[1]) / 2 - 8 - 13 * (len(lines) - 1) + (28 if dashed else 0)
-        return Arrow(kind, path, (begin[0] + stop[0]) / 2, y, lines, title)
-    side = -1 if forward else 1
-    lift = side * min(88, 40 + abs(end.x - start.x) / 12)
-    middle, peak = (start.x + end.x) / 2, (start.y + end.y) / 2 + lift
-    path = f"M{start.x + 8},{start.y + side * RADIUS} Q{middle},{peak + lift} {end.x - 8},{end.y + side * (RADIUS + 6)}"
-    return Arrow(kind, path, middle, peak + (side * 12 if side > 0 else -6 - 13 * (len(lines) - 1)), lines, title)
+def _loop(kind: str, start: Node, lines: tuple[str, ...], title: str) -> Arrow:
+    """Above the state where the event is taken, below where it is passed over."""
+    side = 1 if kind == "ignore" else -1
+    edge, far = start.y + side * (RADIUS - 4), start.y + side * 68
+    path = f"M{start.x - 12},{edge} C{start.x - 40},{far} {start.x + 40},{far} {start.x + 12},{edge}"
+    y = start.y + 80 if side > 0 else start.y - 62 - LINE * (len(lines) - 1)
+    return Arrow(kind, path, start.x, y, lines, title)
+
+
+def _straight(kind: str, start: Node, end: Node, lines: tuple[str, ...], title: str) -> Arrow:
+    """To the next column; the dashed one a little lower, so that both can be there."""
+    down = NUDGE if kind == "ignore" else -NUDGE // 2
+    x1, x2 = start.x + RADIUS, end.x - RADIUS - 7
+    y = (start.y + end.y) / 2 + (down + 16 if kind == "ignore" else down - 7 - LINE * (len(lines) - 1))
+    return Arrow(kind, f"M{x1},{start.y + down} L{x2},{end.y + down}", (x1 + x2) / 2, y, lines, title)
+
+
+def _arc(kind: str, start: Node, end: Node, side: int, rank: int, lines: tuple[str, ...], title: str) -> Arrow:
+    """Forward above the states, backward below them, each further one higher."""
+    lift, lean = side * (ARC + ARC_STEP * rank), 60 if end.x > start.x else -60
+    x1, x2 = start.x + lean // 4, end.x - lean // 4
+    y1, y2 = start.y + side * 16, end.y + side * (RADIUS + 1)
+    path = f"M{x1},{y1} C{x1 + lean},{start.y + lift} {x2 - lean},{end.y + lift} {x2},{y2}"
+    peak = (start.y + end.y) / 2 + 0.75 * lift + side * 5
+    y = peak + 15 if side > 0 else peak - 5 - LINE * (len(lines) - 1)
+    return Arrow(kind, path, (x1 + x2) / 2, y, lines, title)
 
 
 def _lines(labels: list[str]) -> tuple[str, ...]:
-    """Labels one under the other, long ones and long lists cut.
+    """Labels one under the other, at most LABEL_LINES lines of LABEL_CHARS.
 
-    >>> _lines(["a", "b"]), _lines(["x" * 40])[0][-1], len(_lines(list("abcde")))
-    (('a', 'or b'), '…', 3)
+    >>> _lines(["a", "b"]), _lines(["not cashout and not probe"]), _lines(list("abcde"))
+    (('a', 'or b'), ('not cashout and not', 'probe'), ('a', 'or b', '…'))
     """
-    shown = [label if len(label) <= LABEL_CHARS else label[: LABEL_CHARS - 1] + "…" for label in labels]
-    if len(shown) > LABEL_LINES:
-        shown = [*shown[: LABEL_LINES - 1], f"{len(shown) - LABEL_LINES + 1} more"]
-    return tuple(text if place == 0 else f"or {text}" for place, text in enumerate(shown))
+    texts = [label if place == 0 else f"or {label}" for place, label in enumerate(labels)]
+    lines = [line for text in texts for line in wrap(text, LABEL_CHARS)]
+    return tuple(lines) if len(lines) <= LABEL_LINES else (*lines[: LABEL_LINES - 1], "…")

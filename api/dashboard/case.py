@@ -18,20 +18,21 @@ from api.dashboard.queue import TOLD, line_of, score_of, score_text
 from api.dashboard.strip import Bound, draw_strip, hues
 from api.dashboard.versions import read_version
 from api.dashboard.visitor import Known, Sent, Visitor, check_form, check_role
-from api.dashboard.wording import body_of, date, entity, length
+from api.dashboard.wording import AMOUNT, body_of, date, entity, length
 from api.deps import ServicesNow
 from api.problems import Refusal
 from api.services import Services
 from cep.alert import Alert, MatchedEvent
 from cep.alert import key_text as value_text
 from cep.demo import fields_shown
+from cep.language.document import secrets
 from cep.language.pattern import Pattern, flatten
 from cep.language.wording import plural
 from cep.storage.cases import Action, Done, Kind, Outcome, act, read_actions
 from cep.storage.database import reading, writing
 from cep.storage.queries import Filters, Listed, read_alert, read_alerts
 from events.errors import InvalidDocument
-from events.schema import Sensitivity, Stream
+from events.schema import Stream
 
 router = APIRouter(route_class=Screen)
 
@@ -102,12 +103,13 @@ def verdict(alert: Alert) -> str:
 
 
 def columns_of(pattern: Pattern | None, events: Sequence[MatchedEvent]) -> tuple[list[str], Mapping[str, list[str]]]:
-    """The fields to show, and those that each step reads; all of the events' fields where the pattern isn't known."""
+    """The fields to show, money first, and those that each step reads; all fields where the pattern isn't known."""
     if pattern is not None:
         read = fields_shown(pattern)
         columns = list(dict.fromkeys(name for step in read.values() for name in step))
+        money = [AMOUNT] if any(AMOUNT in body_of(event) for event in events[:1]) else []
         if columns:
-            return columns, read
+            return list(dict.fromkeys([*money, *columns])), read
     return list(dict.fromkeys(name for event in events[:EVENTS_SHOWN] for name in body_of(event))), {}
 
 
@@ -152,9 +154,7 @@ def deed_of(done: Done) -> Deed:
 
 def secret_fields(streams: Mapping[str, Stream]) -> set[str]:
     """Fields that no page shows."""
-    return {
-        each.name for stream in streams.values() for each in stream.fields if each.sensitivity is Sensitivity.SECRET
-    }
+    return {name for stream in streams.values() for name in secrets(stream)}
 
 
 @router.get("/alerts/{alert_id}")

@@ -15,6 +15,7 @@ from api.deps import ServicesNow
 from api.lanes import LaneStatus, lag
 from api.letters import newest
 from api.routes.lanes import ends_of
+from cep.language.document import secrets
 from cep.log.kafka_topics import Topics
 from cep.log.ledger import DeadLetter
 from cep.log.protocol import ALERTS
@@ -25,6 +26,7 @@ from cep.storage.queries import read_progress, read_rejected
 router = APIRouter(route_class=Screen)
 
 DEAD_SHOWN = 20
+HIDDEN = "••• its stream has secret fields: the role operator may read it"
 TEXT_CHARS = 160
 
 
@@ -75,10 +77,12 @@ def lane_lines(
     ]
 
 
-def dead_line(dead: DeadLetter) -> DeadLine:
-    """A dead letter, in words."""
+def dead_line(dead: DeadLetter, *, readable: bool) -> DeadLine:
+    """A dead letter, in words. readable: may its text be shown?"""
     detail = ": ".join(part for part in (dead.path, dead.detail) if part)
     text = dead.text if dead.text is not None else dead.base64 or ""
+    if not readable:
+        text = HIDDEN
     cut = text if len(text) <= TEXT_CHARS else text[:TEXT_CHARS] + "…"
     place = f"{dead.topic}/{dead.partition} @ {dead.offset}"
     return DeadLine(
@@ -107,6 +111,7 @@ def show_operations(request: Request, services: ServicesNow, visitor: Known) -> 
         rejected = [rejected_line(each) for each in read_rejected(connection, topic, DEAD_SHOWN)]
     halted = {number: line.halted for number, line in progress.items() if line.halted}
     dead, more = newest(services, DEAD_SHOWN, {})
+    closed = {name for name, stream in services.streams.items() if secrets(stream) and not visitor.may("operator")}
     return page(
         request,
         visitor,
@@ -115,7 +120,7 @@ def show_operations(request: Request, services: ServicesNow, visitor: Known) -> 
         lanes_count=lanes.count,
         trouble=lanes.trouble,
         streams=[(stream, counts.get(stream.topic, 0)) for stream in services.streams.values()],
-        dead=[dead_line(placed.letter) for placed in dead],
+        dead=[dead_line(each.letter, readable=each.letter.stream not in closed) for each in dead],
         more=bool(more),
         rejected=rejected,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from api.dashboard import wording
 from api.dashboard.visitor import LoginNeeded, Visitor, keep_form
@@ -36,6 +38,8 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+CODE = re.compile("`([^`]+)`")
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -102,10 +106,20 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (wording.length, wording.age, wording.clock, wording.date, wording.rfc3339):
+    for each in (wording.clock, wording.date, wording.rfc3339):
         found.filters[each.__name__] = each
+    found.filters["coded"] = coded
     found.globals["static"] = static_url
     return found
+
+
+def coded(text: str) -> Markup:
+    """Text in which `this` is code.
+
+    >>> coded("3 `a`, <then> `b`")
+    Markup('3 <code>a</code>, &lt;then&gt; <code>b</code>')
+    """
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # all of it was escaped before
 
 
 @cache

@@ -194,7 +194,7 @@ class Browser:
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script answers that runs in the page."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]  # as get_log
+        return self.driver.execute_script(script, *arguments)
 
     def press(self, key: str) -> None:
         """A key, wherever the focus is."""

@@ -75,7 +75,7 @@ class Site:
         """Payments into the log."""
         self.services.ingest.append("transactions", [(each.card_id.encode(), record(each)) for each in payments])
 
-    def cash_out(self, card: str, merchant: str = "m-00001") -> None:
+    def cash_out(self, card: str, merchant: str = "m-00417") -> None:
         """Two payments of a card, now, that `small-then-big` alerts on; waits until the alert is a row."""
         before, now_ms = self.alerts(), time.time_ns() // 1_000_000
         small = Payment(f"{card}-{now_ms}-1", card, now_ms - 5_000, 0.35, "EUR", "DE", "m-00417", "ecom", True)

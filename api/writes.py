@@ -59,7 +59,7 @@ class WriteRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             response = await inner(request)
-            _audit.info("write", extra={"told": _told(request, response)})
+            note_write(request, response)
             return response
 
         takes_json = self.body_field is not None
@@ -86,11 +86,12 @@ class WriteRoute(APIRoute):
         return answer
 
 
-def _told(request: Request, response: Response) -> dict[str, object]:
+def note_write(request: Request, response: Response) -> None:
     """A line of the audit: every write, and who asked for it. What it changed stands with its author in the control
     log, in the actions of a case, with a label."""
     actor = getattr(request.state, "actor", "")
-    return {"actor": actor, "method": request.method, "path": request.url.path, "status": response.status_code}
+    told = {"actor": actor, "method": request.method, "path": request.url.path, "status": response.status_code}
+    _audit.info("write", extra={"told": told})
 
 
 async def _check_json(request: Request) -> None:

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from api.dashboard import wording
 from api.dashboard.visitor import LoginNeeded, Visitor, keep_form
 from api.problems import Refusal, refusal_of
+from api.writes import note_write
 from events.errors import StakeoutError
 
 HERE = Path(__file__).parent
@@ -60,6 +61,8 @@ class Screen(APIRoute):
         async def answered(request: Request) -> Response:
             try:
                 response = await handle(request)
+                if request.method == "POST":
+                    note_write(request, response)
             except LoginNeeded:
                 there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 asked = there if request.method == "GET" else "/"

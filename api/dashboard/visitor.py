@@ -74,9 +74,9 @@ def visitor_of(request: Request, services: ServicesNow) -> Visitor:
     if not 16 <= len(form) <= 64:
         form = secrets.token_urlsafe(18)
     token = _signature(secret, "form", form)
-    keys = read_keys(Path(services.settings.server.keys))
-    if not keys:
+    if not services.keys.any():
         return Visitor(ANYONE, form, token, by_key=False)
+    keys = read_keys(Path(services.settings.server.keys))
     session = _session(secret, request.cookies.get(SESSION, ""))
     found = None
     if session is not None and session.until_us > services.clock.wall_us():
@@ -88,10 +88,11 @@ def visitor_of(request: Request, services: ServicesNow) -> Visitor:
 AnyVisitor = Annotated[Visitor, Depends(visitor_of)]
 
 
-def known_visitor(visitor: AnyVisitor) -> Visitor:
+def known_visitor(request: Request, visitor: AnyVisitor) -> Visitor:
     """Who asks, if they may read. Raises LoginNeeded."""
     if visitor.actor is None:
         raise LoginNeeded
+    request.state.actor = visitor.name  # for the audit
     return visitor
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import uvicorn
 import yaml
 from selenium import webdriver
@@ -73,6 +74,14 @@ class Site:
     def pay(self, payments: list[Payment]) -> None:
         """Payments into the log."""
         self.services.ingest.append("transactions", [(each.card_id.encode(), record(each)) for each in payments])
+
+    def cash_out(self, card: str, merchant: str = "m-00417") -> None:
+        """Two payments of a card, now, that `small-then-big` alerts on; waits until the alert is a row."""
+        before, now_ms = self.alerts(), time.time_ns() // 1_000_000
+        small = Payment(f"{card}-{now_ms}-1", card, now_ms - 5_000, 0.35, "EUR", "DE", "m-00417", "ecom", True)
+        big = msgspec.structs.replace(small, transaction_id=f"{card}-{now_ms}-2", at=now_ms, amount=912.4)
+        self.pay([small, msgspec.structs.replace(big, merchant_id=merchant)])
+        eventually(lambda: self.alerts() > before)
 
     def alerts(self) -> int:
         """How many are rows."""

@@ -8,12 +8,13 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from api.deps import no_others
 from api.events_in import checks_of
 from api.limits import Limits
 from api.openapi import describe
-from api.problems import handle_problems
+from api.problems import declared, handle_problems
 from api.routes import alerts, events, health, labels, lanes, patterns
 from api.services import Services
 
@@ -49,7 +50,7 @@ def create_app(services: Services) -> FastAPI:
     handle_problems(app)
     app.add_middleware(Limits, services=services)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(no_others)], responses=declared(422))
     if find_spec("api.dashboard") is not None:
         app.include_router(import_module("api.dashboard").router)
     describe(app)

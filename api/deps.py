@@ -6,6 +6,7 @@ def pause(name: str, services: ServicesNow, actor: Author) -> …      the app's
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -26,6 +27,18 @@ def services_of(request: Request) -> Services:
 
 
 ServicesNow = Annotated[Services, Depends(services_of)]
+
+
+def no_others(request: Request) -> None:
+    """A query parameter that an operation doesn't have is refused: `?patern=x` would else be every pattern's."""
+    operations = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+    parameters = operations.get(request.method.lower(), {}).get("parameters", ())
+    known = {one["name"] for one in parameters if one["in"] == "query"}
+    wrong = [name for name in request.query_params if name not in known]
+    if wrong:
+        near = get_close_matches(wrong[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
+        raise Refusal(422, "unknown_parameter", f"there is no parameter {wrong[0]!r}", hint)
 
 
 def actor_of(

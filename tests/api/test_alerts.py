@@ -139,3 +139,11 @@ def test_labels_are_kept_single_and_in_bulk(world: World) -> None:
     page = world.client.get("/v1/labels", params={"limit": 2}).json()
     rest = world.client.get("/v1/labels", params={"limit": 2, "cursor": page["next_cursor"]}).json()
     assert (len(page["items"]), len(rest["items"]), rest["next_cursor"]) == (2, 1, None)
+
+
+def test_a_parameter_that_there_is_not_is_refused_with_what_is_near(world: World) -> None:
+    answer = world.client.get("/v1/alerts", params={"limt": 5})
+    assert (answer.status_code, answer.json()["code"], answer.json()["hint"]) == (
+        422, "unknown_parameter", "did you mean limit?",
+    )  # fmt: skip
+    assert world.client.get("/v1/alerts", params={"limit": 5}).status_code == 200

@@ -57,6 +57,7 @@ def test_killed_in_the_middle_of_a_match_it_comes_back_and_alerts_once(tmp_path:
         eventually(lambda: answers(client, "/readyz"))
         assert client.post("/v1/patterns", content=PATTERN, headers=YAML).status_code == 201
         assert client.post("/v1/patterns/small-then-big/activate").status_code == 202
+        eventually(lambda: client.get("/v1/patterns/small-then-big").json()["applied"])
         events = World(client, None)  # type: ignore[arg-type]  # only its events are of use here
         assert client.post("/v1/decisions", json=events.event("c1", 0.5)).json()["decision"] == "approve"
         process.send_signal(signal.SIGKILL)

@@ -149,7 +149,7 @@ def test_a_migration_that_fails_leaves_nothing(url: str) -> None:
 
 def test_an_unknown_revision_is_refused(url: str) -> None:
     """With the one that there is."""
-    with pytest.raises(InvalidDocument, match="the newest is 0002"):
+    with pytest.raises(InvalidDocument, match="the newest is 0003"):
         upgrade(url, "4711")
 
 

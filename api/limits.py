@@ -31,11 +31,6 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refusal = self._foreign(headers) or self._too_large(headers)
-        if refusal is not None:
-            await refusal.answer()(scope, receive, send)
-            return
         taken = 0
 
         async def counted() -> Message:
@@ -51,7 +46,9 @@ class Limits:
                 MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
-        await self._app(scope, counted, plain)
+        headers = Headers(scope=scope)
+        refusal = self._foreign(headers) or self._too_large(headers)
+        await (self._app if refusal is None else refusal.answer())(scope, counted, plain)
 
     def _too_large(self, headers: Headers) -> Refusal | None:
         length = headers.get("content-length", "")

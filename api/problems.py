@@ -189,8 +189,10 @@ def _ours(request: Request, error: Exception) -> Response:
 def _http(_: Request, error: Exception) -> Response:
     """What the framework refuses: an unknown path, another method."""
     assert isinstance(error, HTTPException)
-    status = error.status_code
-    return Refusal(status, CODES.get(status, "refused"), str(error.detail), headers=error.headers).answer()
+    status, code = error.status_code, CODES.get(error.status_code, "refused")
+    if status == 400:  # the framework's own: it couldn't decode a JSON body
+        code = "malformed_json"
+    return Refusal(status, code, str(error.detail), headers=error.headers).answer()
 
 
 def _invalid(_: Request, error: Exception) -> Response:
@@ -204,7 +206,7 @@ def _invalid(_: Request, error: Exception) -> Response:
 
 
 def _detail(error: dict[str, Any]) -> Detail:
-    where, *path = [str(part) for part in error["loc"]] or ["body"]
+    where, *path = [text for part in error["loc"] if not (text := str(part)).startswith("(")] or ["body"]
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
     shown = repr(error.get("input"))[:80]
     detail = error["msg"] if error["type"] in ("missing", "json_invalid") else f"{error['msg']}, found {shown}"

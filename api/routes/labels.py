@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from api.deps import Analyst, Reader, ServicesNow
 from api.forms import LABEL_PREFIX, Cursor, InstantIn, Limit, NameText, bad_cursor, instant, microseconds
@@ -46,6 +46,17 @@ class LabelsIn(BaseModel):
     model_config = {"extra": "forbid"}
 
 
+def _form(body: Any) -> str:
+    """Which of the two a body is; the name is in parentheses, so that it is no part of a pointer (`api.problems`)."""
+    return "(several)" if isinstance(body, LabelsIn) or (isinstance(body, dict) and "items" in body) else "(one)"
+
+
+Labels = Annotated[
+    Annotated[LabelIn, Tag("(one)")] | Annotated[LabelsIn, Tag("(several)")],
+    Discriminator(_form),
+]
+
+
 class LabelLine(BaseModel):
     """A label that is kept."""
 
@@ -73,7 +84,7 @@ class LabelsKept(BaseModel):
 
 
 @writes.post("", status_code=201, responses=declared(400, 404, 409, 413, 415, 422))
-def write_labels(asked: LabelIn | LabelsIn, services: ServicesNow, actor: Analyst) -> LabelsKept:
+def write_labels(asked: Labels, services: ServicesNow, actor: Analyst) -> LabelsKept:
     """Keeps a label, or `items` of them. The newest of an event counts; those before stay."""
     from api.routes.events import stream_of
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from api.dashboard.pages import HEADERS
@@ -28,9 +28,9 @@ PAGES = (
 
 
 @pytest.fixture
-def visitor(site: Site) -> Iterator[httpx.Client]:
+def visitor(site: Site) -> Iterator[httpx2.Client]:
     """Someone with cookies, at the server without keys."""
-    with httpx.Client(base_url=site.url, follow_redirects=True) as client:
+    with httpx2.Client(base_url=site.url, follow_redirects=True) as client:
         yield client
 
 
@@ -41,12 +41,12 @@ def hidden(page: str) -> dict[str, str]:
     return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
 
 
-def opened(visitor: httpx.Client, path: str) -> dict[str, str]:
+def opened(visitor: httpx2.Client, path: str) -> dict[str, str]:
     return hidden(visitor.get(path).text)
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_answer_carries_the_policy(visitor: httpx.Client, path: str) -> None:
+def test_every_answer_carries_the_policy(visitor: httpx2.Client, path: str) -> None:
     answer = visitor.get(path)
     assert answer.status_code == 200
     for name, value in HEADERS.items():
@@ -56,12 +56,12 @@ def test_every_answer_carries_the_policy(visitor: httpx.Client, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/", "/patterns/card-testing", "/alerts/{}"])
-def test_no_page_has_a_script_or_style_inside(site: Site, visitor: httpx.Client, path: str) -> None:
+def test_no_page_has_a_script_or_style_inside(site: Site, visitor: httpx2.Client, path: str) -> None:
     page = visitor.get(path.format(newest(site, "card-testing"))).text
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", page)
 
 
-def test_a_form_from_elsewhere_changes_nothing(site: Site, visitor: httpx.Client) -> None:
+def test_a_form_from_elsewhere_changes_nothing(site: Site, visitor: httpx2.Client) -> None:
     path = f"/alerts/{newest(site, 'rising-amounts')}"
     fields = opened(visitor, path)
     for token in ("", "0" * 64, fields["token"][:-1]):
@@ -72,7 +72,7 @@ def test_a_form_from_elsewhere_changes_nothing(site: Site, visitor: httpx.Client
     assert " wrote " not in visitor.get(path).text
 
 
-def test_of_two_at_one_case_the_second_is_told_and_keeps_what_they_wrote(site: Site, visitor: httpx.Client) -> None:
+def test_of_two_at_one_case_the_second_is_told_and_keeps_what_they_wrote(site: Site, visitor: httpx2.Client) -> None:
     path = f"/alerts/{newest(site, 'declined-then-approved')}"
     mine, theirs = opened(visitor, path), opened(visitor, path)
     assert visitor.post(f"{path}/claim", data=theirs).status_code == 200
@@ -88,7 +88,7 @@ def test_of_two_at_one_case_the_second_is_told_and_keeps_what_they_wrote(site: S
     assert "resolved it as legitimate" in visitor.get(path).text
 
 
-def test_every_action_stands_in_the_audit_and_snoozed_ones_leave_the_queue(site: Site, visitor: httpx.Client) -> None:
+def test_every_action_stands_in_the_audit_and_snoozed_ones_leave_the_queue(site: Site, visitor: httpx2.Client) -> None:
     site.cash_out("card-88001")
     ident = newest(site, "small-then-big")
     path = f"/alerts/{ident}"
@@ -112,7 +112,7 @@ def test_every_action_stands_in_the_audit_and_snoozed_ones_leave_the_queue(site:
     ("action", "more"),
     [("resolve", {}), ("resolve", {"outcome": "maybe"}), ("snooze", {}), ("snooze", {"hours": "9999"})],
 )
-def test_half_a_form_is_refused(site: Site, visitor: httpx.Client, action: str, more: dict[str, str]) -> None:
+def test_half_a_form_is_refused(site: Site, visitor: httpx2.Client, action: str, more: dict[str, str]) -> None:
     path = f"/alerts/{newest(site, 'velocity-burst')}"
     answer = visitor.post(f"{path}/{action}", data={**opened(visitor, path), **more})
     assert answer.status_code == 422
@@ -136,13 +136,13 @@ def test_half_a_form_is_refused(site: Site, visitor: httpx.Client, action: str, 
         ("/static/..%2Fpages.py", 404),
     ],
 )
-def test_nonsense_in_the_address_is_answered_by_a_page(visitor: httpx.Client, path: str, status: int) -> None:
+def test_nonsense_in_the_address_is_answered_by_a_page(visitor: httpx2.Client, path: str, status: int) -> None:
     answer = visitor.get(path)
     assert answer.status_code == status
     assert "<script>" not in answer.text
 
 
-def test_a_form_has_a_limit_and_must_be_one(site: Site, visitor: httpx.Client) -> None:
+def test_a_form_has_a_limit_and_must_be_one(site: Site, visitor: httpx2.Client) -> None:
     path = f"/alerts/{newest(site, 'velocity-burst')}"
     fields = opened(visitor, path)
     assert visitor.post(f"{path}/note", data={**fields, "note": "x" * 70_000}).status_code == 413
@@ -155,7 +155,7 @@ def test_a_form_has_a_limit_and_must_be_one(site: Site, visitor: httpx.Client) -
 
 def test_nobody_is_led_elsewhere(site: Site) -> None:
     path = f"/alerts/{newest(site, 'country-change')}"
-    with httpx.Client(base_url=site.url) as visitor:
+    with httpx2.Client(base_url=site.url) as visitor:
         for target in ("https://evil.example/", "//evil.example", "/\\evil.example"):
             answer = visitor.post(
                 f"{path}/note", data={**opened(visitor, path), "note": "x", "stay": "", "next": target}
@@ -164,7 +164,7 @@ def test_nobody_is_led_elsewhere(site: Site) -> None:
             assert answer.headers["location"].startswith("/?")
 
 
-def test_pages_follow_one_another(site: Site, visitor: httpx.Client) -> None:
+def test_pages_follow_one_another(site: Site, visitor: httpx2.Client) -> None:
     """Every alert is on exactly one page of all."""
     seen: list[str] = []
     path = "/?status=any&snoozed=1"
@@ -176,7 +176,7 @@ def test_pages_follow_one_another(site: Site, visitor: httpx.Client) -> None:
     assert len(seen) == len(set(seen)) == site.alerts() > 50
 
 
-def test_a_stream_goes_on_from_where_it_was(site: Site, visitor: httpx.Client) -> None:
+def test_a_stream_goes_on_from_where_it_was(site: Site, visitor: httpx2.Client) -> None:
     """Who comes back with the last id is told what came meanwhile, and nothing twice."""
     page = visitor.get("/?status=any&key=card-88002").text
     after = re.search(r'data-after="([^"]*)"', page)
@@ -197,7 +197,7 @@ def test_roles_are_kept_and_writes_are_logged(tmp_path: Path, caplog: pytest.Log
     with serving(tmp_path) as site:
         seeded(site)
         alert = f"/alerts/{newest(site, 'card-testing')}"
-        with httpx.Client(base_url=site.url, follow_redirects=True) as visitor:
+        with httpx2.Client(base_url=site.url, follow_redirects=True) as visitor:
             assert visitor.get(alert).url.path == "/login"
             assert "card-testing" not in visitor.get(alert).text
             for name, status in (("reader", 403), ("analyst", 200)):

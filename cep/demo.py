@@ -4,6 +4,7 @@
        └── the truth about each payment, kept aside ─────────────────────▶ the summary
 
 Nothing is a stand-in: lane, journal and commits are those of `stakeout worker` without Kafka, in a temporary folder.
+Where the lane runs is a `House`: alone in this thread, or (`api.demo`) beside a server with the dashboard.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import msgspec
 
@@ -31,7 +33,7 @@ from cep.language.document import dump_pattern
 from cep.language.pattern import Pattern, flatten
 from cep.log.protocol import ALERTS
 from cep.log.sqlite import SqliteControl, SqliteLog
-from cep.settings import Embedded, Settings
+from cep.settings import Embedded, Server, Settings
 from cep.simulate import Planted, Simulated, record, simulate
 from cep.worker import Collector, Stop, SystemClock, embedded_lane, production
 from events.errors import StakeoutError
@@ -100,6 +102,23 @@ class Summary:
         }
 
 
+class House(Protocol):
+    """Where the lane runs. log: what it reads and writes; told: what a person should know once it is ready."""
+
+    log: SqliteLog
+    told: str
+
+    def turn(self) -> None:
+        """Lets the lane work for a moment, or waits for one."""
+
+    def settle(self, seconds: float) -> None:
+        """Until what is in the log is decided and committed, but so long at most."""
+
+
+Housed = Callable[[Settings, list[Pattern]], AbstractContextManager[House]]
+"""Opens a house in which these patterns are live."""
+
+
 class Truth:
     """What was planted, by payment; filled by the feeder, read by the lane's thread."""
 
@@ -121,7 +140,8 @@ def run_demo(
     seconds: float | None,
     show: Callable[[Seen], None],
     *,
-    ready: Callable[[float], None] = lambda seconds: None,
+    ready: Callable[[float, str], None] = lambda seconds, told: None,
+    housed: Housed | None = None,
     examples: Path = EXAMPLES,
     seed: int = 1,
     rate: float = 200.0,
@@ -129,7 +149,8 @@ def run_demo(
 ) -> Summary:
     """Run for so many seconds, or until `stop` is asked or Ctrl-C; `show` gets every alert as soon as it is committed.
 
-    ready: called with the seconds that starting took, just before the first payment
+    ready: called with the seconds that starting took, and what the house tells, just before the first payment
+    housed: alone unless it is said
     """
     started = time.perf_counter()
     stop = stop or Stop()
@@ -137,19 +158,13 @@ def run_demo(
         settings = Settings(
             streams=(str(examples / "streams" / "transactions.yaml"),),
             embedded=Embedded(path=str(Path(folder) / "log.db")),
+            server=Server(keys=str(Path(folder) / "keys.json")),
         )
-        log = SqliteLog(Path(settings.embedded.path))
-        try:
-            engine = production(settings)
-            _activate(log, load_shipped(examples))
-            lane = embedded_lane(settings, engine, log)
-            for _ in lane.restore():
-                pass
+        (stream,) = load_streams([examples / "streams" / "transactions.yaml"])
+        with (housed or alone)(settings, load_shipped(examples)) as house:
             _load_kernels()
-            ready(time.perf_counter() - started)
-            return _run(lane, log, engine.topics[0], seconds, show, seed, rate, stop)
-        finally:
-            log.close()
+            ready(time.perf_counter() - started, house.told)
+            return _run(house, stream.topic, seconds, show, seed, rate, stop)
 
 
 def load_shipped(examples: Path = EXAMPLES) -> list[Pattern]:
@@ -200,9 +215,48 @@ def _short(value: object) -> str:
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Alone:
+    """The lane in this thread."""
+
+    log: SqliteLog
+    lane: Lane
+    collector: Collector
+    told: str = ""
+
+    def turn(self) -> None:
+        """See House."""
+        self.collector.turn(self.lane.step(WAIT_S))
+
+    def settle(self, seconds: float) -> None:
+        """See House."""
+        give_up = time.perf_counter() + seconds
+        while self.lane.step(WAIT_S) and time.perf_counter() < give_up:
+            pass
+        self.lane.flush()
+
+
+@contextmanager
+def alone(settings: Settings, patterns: list[Pattern]) -> Iterator[House]:
+    """The lane and nothing else."""
+    log = SqliteLog(Path(settings.embedded.path))
+    try:
+        activate(log, patterns)
+        lane = embedded_lane(settings, production(settings), log)
+        try:
+            for _ in lane.restore():
+                pass
+            collector = Collector(10_000_000, SystemClock())
+            collector.take_over()
+            yield _Alone(log, lane, collector)
+        finally:
+            lane.close()
+    finally:
+        log.close()
+
+
 def _run(
-    lane: Lane,
-    log: SqliteLog,
+    house: House,
     topic: str,
     seconds: float | None,
     show: Callable[[Seen], None],
@@ -211,8 +265,7 @@ def _run(
     stop: Stop,
 ) -> Summary:
     truth, summary, ended, failed = Truth(), Summary(), threading.Event(), list[StakeoutError]()
-    collector = Collector(10_000_000, SystemClock())
-    collector.take_over()
+    log = house.log
     started = time.perf_counter()
     start_us = time.time_ns() // 1000
     payments = simulate(seed, rate=rate, flow_every_s=FLOW_EVERY_S, pace=PACE, start_us=start_us)
@@ -222,19 +275,15 @@ def _run(
     try:
         until = None if seconds is None else started + seconds
         while not stop.asked and not failed and (until is None or time.perf_counter() < until):
-            collector.turn(lane.step(WAIT_S))
+            house.turn()
             read = _look(log, read, truth, summary, caught, show, started)
         ended.set()
         feeder.join()
-        give_up = time.perf_counter() + END_S
-        while lane.step(WAIT_S) and time.perf_counter() < give_up:
-            read = _look(log, read, truth, summary, caught, show, started)
-        lane.flush()
+        house.settle(END_S)
         _look(log, read, truth, summary, caught, show, started)
     finally:
         ended.set()
         feeder.join()
-        lane.close()
     if failed:
         raise failed[0]
     return _summed(summary, truth, caught, time.perf_counter() - started)
@@ -309,7 +358,8 @@ def _summed(summary: Summary, truth: Truth, caught: Mapping[int, Planted], secon
     return summary
 
 
-def _activate(log: SqliteLog, patterns: list[Pattern]) -> None:
+def activate(log: SqliteLog, patterns: list[Pattern]) -> None:
+    """Makes the patterns live."""
     changes: list[Change] = []
     for pattern in patterns:
         changes += [PatternVersion(pattern.name, 1, dump_pattern(pattern)), Activate(pattern.name, 1)]

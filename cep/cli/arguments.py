@@ -146,9 +146,7 @@ def _map(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(commands: Commands) -> None:
-    demo = _command(
-        commands, "demo", "cep.cli.trial:demo", "run everything in this process on a simulated stream", DEMO
-    )
+    demo = _command(commands, "demo", "api.demo:demo", "run everything in this process on a simulated stream", DEMO)
     demo.add_argument("--seconds", type=_seconds, help="end by itself (default: run until Ctrl-C)")
     demo.add_argument("--rate", type=_rate, default=200.0, help="payments a second (default: 200)")
     demo.add_argument("--seed", type=int, default=1, help="another seed, other payments (default: 1)")

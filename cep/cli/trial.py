@@ -19,7 +19,7 @@ from events.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from cep.backtest import Report, Result, Share
-    from cep.demo import Seen, Summary
+    from cep.demo import Housed, Seen, Summary
     from cep.simulate import Simulated
 
 COLOURS = {"low": "blue", "medium": "yellow", "high": "red", "critical": "bold red"}
@@ -30,7 +30,7 @@ WIDTH = 120
 # -- demo -------------------------------------------------------------------------------------------------------------
 
 
-def demo(options: argparse.Namespace) -> int:
+def demo(options: argparse.Namespace, housed: Housed | None = None) -> int:
     """See cep.demo."""
     from rich.console import Console
 
@@ -44,8 +44,10 @@ def demo(options: argparse.Namespace) -> int:
     patterns = load_shipped()
     shown = {pattern.name: fields_shown(pattern) for pattern in patterns}
 
-    def ready(seconds: float) -> None:
+    def ready(seconds: float, told: str) -> None:
         if not options.json:
+            if told:
+                screen.print(told, markup=False)
             until = f"for {options.seconds:g} s" if options.seconds else "until Ctrl-C"
             names = ", ".join(pattern.name for pattern in patterns)
             screen.print(f"{options.rate:g} payments a second {until}; patterns: {names}\n", markup=False)
@@ -60,7 +62,7 @@ def demo(options: argparse.Namespace) -> int:
         for line in lines[1:]:
             screen.print(line, markup=False)
 
-    summary = run_demo(options.seconds, show, ready=ready, seed=options.seed, rate=options.rate)
+    summary = run_demo(options.seconds, show, ready=ready, seed=options.seed, rate=options.rate, housed=housed)
     if options.json:
         say_json(summary.as_dict())
     else:

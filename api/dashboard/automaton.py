@@ -85,10 +85,10 @@ def draw_automaton(plan: Plan) -> Drawing | None:
             side = -1 if end.x > start.x else 1
             arrows.append(_arc(kind, start, end, side, ranks[side], lines, title))
             ranks[side] += 1
-    above, below = (ARC + ARC_STEP * ranks[side] if ranks[side] else 0 for side in (-1, 1))
+    above, below = (0.75 * (ARC + ARC_STEP * ranks[side]) if ranks[side] else 0 for side in (-1, 1))
     xs, ys = [node.x for node in nodes.values()], [node.y for node in nodes.values()]
-    top = min(ys) - max(98, above)
-    height = max(ys) + max(118, below) - top
+    top = min(ys) - max(98, round(above))
+    height = max(ys) + max(118, round(below)) - top
     return Drawing(top, max(xs) + 96, height, tuple(nodes.values()), tuple(arrows))
 
 

@@ -95,6 +95,7 @@ def verdict(alert: Alert) -> str:
     '4 probes, then 812: 1 event of card_id c7 within 1 min.'
     """
     said = (alert.message or alert.pattern).rstrip(".")
+    said = said[:1].upper() + said[1:]
     took = length(alert.at_us - alert.started_at_us)
     whom = " and ".join(f"{name} {value_text(value)}" for name, value in alert.key.items())
     events = plural(len(alert.events), "event")

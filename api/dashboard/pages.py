@@ -41,6 +41,7 @@ POLICY = "; ".join(
 )
 
 CODE = re.compile("`([^`]+)`")
+WORD_MAX = 24
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -112,6 +113,7 @@ def environment() -> Environment:
     for each in (wording.clock, wording.date, wording.rfc3339):
         found.filters[each.__name__] = each
     found.filters["coded"] = coded
+    found.filters["unbroken"] = unbroken
     found.globals["static"] = static_url
     return found
 
@@ -123,6 +125,17 @@ def coded(text: str) -> Markup:
     Markup('3 <code>a</code>, &lt;then&gt; <code>b</code>')
     """
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # all of it was escaped before
+
+
+def unbroken(text: str) -> Markup:
+    """Text whose words don't part at a hyphen, unless they are long.
+
+    >>> unbroken("at m-1 <now>")
+    Markup('at <span class="word">m-1</span> &lt;now&gt;')
+    """
+    word = Markup('<span class="word">{}</span>').format
+    parts = [word(part) if "-" in part and len(part) <= WORD_MAX else escape(part) for part in text.split(" ")]
+    return Markup(" ").join(parts)
 
 
 @cache

@@ -42,7 +42,7 @@ def _alerts(client: httpx.Client) -> list[str]:
     while True:
         found = client.get("/v1/alerts").json()["items"]
         if found:
-            return [alert["id"] for alert in found]
+            return [alert["id"].removeprefix("alert_") for alert in found]
 
 
 def test_rest_has_the_alerts_that_the_terminal_shows(browsed: tuple[list[Seen], list[str], str]) -> None:

@@ -20,10 +20,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import create_engine, text
 
-from deploy import services as deploy_services
-from deploy.services import NAMES, ServiceError, Services, answers, start
+from deploy import debian
+from deploy.kind import ServiceError
+from deploy.servers import COMMAND, NAMES, Services, answers, start
 
-SCRIPT = str(Path(deploy_services.__file__).resolve())
+SCRIPT = str(COMMAND)
 SLEEP = "import os, time; print(os.environ['STAKEOUT_RUN'], flush=True); time.sleep(600)"
 WITH_CHILD = (
     f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); {SLEEP}"
@@ -32,7 +33,7 @@ LIBRARY_USER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from deploy.services import start
+from deploy.servers import start
 own = start(["redis", "postgres"], Path(sys.argv[2]), environ={})
 print(own.data, flush=True)
 time.sleep(600)
@@ -240,9 +241,9 @@ def test_debian_packages_start_no_server(monkeypatch: pytest.MonkeyPatch, tmp_pa
     policy, apt_get = tmp_path / "policy-rc.d", tmp_path / "apt-get"
     apt_get.write_text(f'#!/bin/sh\n{policy} redis start\necho "$* policy=$?"\n')
     apt_get.chmod(0o755)
-    monkeypatch.setattr(deploy_services, "POLICY", policy)
+    monkeypatch.setattr(debian, "POLICY", policy)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    said = deploy_services._apt_install(["redis-server"]).splitlines()
+    said = debian.apt_install(["redis-server"]).splitlines()
     assert [line.rpartition(" ")[2] for line in said] == ["policy=101", "policy=101"]
     assert said[1].split()[-2] == "redis-server"
     assert not policy.exists()

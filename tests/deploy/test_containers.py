@@ -16,7 +16,8 @@ import yaml
 
 from cep.cli.arguments import parser
 from cep.settings import FOREIGN, table
-from deploy.services import KINDS, _kafka_version
+from deploy import kafka
+from deploy.servers import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+\.?\d*[\w.-]*")
@@ -89,7 +90,7 @@ def test_images_are_pinned_to_a_version() -> None:
     images = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
     images += [service["image"] for service in SERVICES.values()]
     assert [image for image in images if not PINNED.fullmatch(image)] == []
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{_kafka_version()}"
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka.version()}"
     assert all(image.startswith("python:3.11.") for image in images[:2])
 
 

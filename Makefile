@@ -52,8 +52,8 @@ chaos: $(DEV) warm  ## CHAOS_EVENTS (200000) through file, SQLite and Kafka, wit
 warm: $(VENV)/.project  ## compiles the kernels into the cache
 	@$(WARM)
 
-up:  ## starts Kafka, Redis and Postgres on loopback and prints their addresses
-	@STAKEOUT_KAFKA_JVM= $(PYTHON) deploy/services.py up
+up: $(VENV)/.project warm  ## starts Kafka, Redis, Postgres, worker, sink, REST and dashboard; prints their addresses
+	@STAKEOUT_KAFKA_JVM= $(PY) deploy/services.py up
 
 down:  ## stops them and deletes their data
 	@$(PYTHON) deploy/services.py down

@@ -1,4 +1,4 @@
-"""Kafka, Redis and Postgres: started together in one folder, each taken away and brought back, ended.
+"""Kafka, Redis, Postgres and the processes on them: started in one folder, taken away and brought back, ended.
 
     start(names, folder) ──▶ Services ── start_one, stop_one, kill_one ──▶ stop()
                                │
@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from deploy import docker
 from deploy.debian import obtain
 from deploy.kafka import KAFKA
-from deploy.kind import Place, ServiceError
+from deploy.kind import Kind, Place, ServiceError
 from deploy.postgres import POSTGRES
 from deploy.processes import (
     bindable,
@@ -40,9 +40,11 @@ from deploy.processes import (
     wait_until_gone,
 )
 from deploy.redis import REDIS
+from deploy.stakeout import PROCESSES, check_packages
 
-KINDS = {"kafka": KAFKA, "redis": REDIS, "postgres": POSTGRES}
-NAMES = tuple(KINDS)
+NAMES = ("kafka", "redis", "postgres")
+TOPOLOGY = (*NAMES, *PROCESSES)
+KINDS = {"kafka": KAFKA, "redis": REDIS, "postgres": POSTGRES, **PROCESSES}
 COMMAND = Path(__file__).resolve().with_name("services.py")
 
 START_SECONDS = 120.0  # 5 s on an idle machine of two cores, 23 s with twelve busy programs on it
@@ -135,8 +137,10 @@ class Services:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The addresses as the variables that the project reads."""
-        return {KINDS[name].variable: service.address for name, service in self.all.items()}
+        """The addresses, and the settings of our processes, as the variables that the project reads."""
+        addresses = {KINDS[name].variable: service.address for name, service in self.all.items()}
+        settings = [KINDS[name].environment(self.data) for name in self.all]
+        return {key: value for part in (addresses, *settings) for key, value in part.items() if key}
 
     def address(self, name: str) -> str:
         if name not in self.all:
@@ -182,10 +186,13 @@ class Services:
             self._watchdog = None
 
     def start_all(self, names: Sequence[str]) -> None:
-        """Sets all of them off, then waits for each: they start side by side."""
+        """Sets all of them off, then waits for each: they start side by side.
+
+        For one without a door the wait is that for all others; it must have lived through it.
+        """
         for name in names:
             self._launch(name)
-        for name in names:
+        for name in sorted(names, key=lambda name: not KINDS[name].address):
             self._await(name)
 
     def __enter__(self) -> Services:
@@ -194,8 +201,18 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def answers(self, name: str) -> bool:
+        """Does it speak its protocol now; without a door, does it run?"""
+        service = self.all[name]
+        return answers(name, service.address) if service.address else bool(members(self.data / name))
+
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+    def leave_running(self) -> None:
+        """This process may end, and what it started goes on: nobody will wait for it."""
+        for child in self._children.values():
+            child.returncode = 0
 
     def watch(self) -> None:
         """From now on the end of this process, however it comes, ends the services."""
@@ -229,9 +246,17 @@ class Services:
                     f"Start it there, or unset {kind.variable}."
                 )
             return Service(name, "given", given)
-        port = free_port([service.port for service in self.all.values()])
+        port = self._port(kind)
         how: Literal["docker", "program"] = "docker" if kind.docker and docker.engine_answers() else "program"
         return Service(name, how, kind.address.format(port=port), port)
+
+    def _port(self, kind: Kind) -> int:
+        if not kind.address:
+            return 0
+        taken = [service.port for service in self.all.values()]
+        if kind.settled and kind.default_port not in taken and bindable(kind.default_port):
+            return kind.default_port
+        return free_port(taken)
 
     def _launch(self, name: str) -> None:
         """Sets a service off without waiting for it; does nothing if it is there already."""
@@ -271,7 +296,7 @@ class Services:
         service, end = self.all[name], time.monotonic() + START_SECONDS
         child = self._children.get(name)
         while child is None or child.poll() is None:
-            if service.how == "given" or answers(name, service.address):
+            if service.how == "given" or self.answers(name):
                 return
             if time.monotonic() > end:
                 raise self._failure(service, f"did not answer at {service.address} within {START_SECONDS:.0f} s")
@@ -283,7 +308,11 @@ class Services:
             text = docker.log(service.container)
         else:
             text = self.log(service.name).read_text(errors="replace")
-        return ServiceError(f"{service.name}: {what}. The end of its log:\n{last_lines(text)}")
+        where = service.container if service.how == "docker" else self.log(service.name)
+        return ServiceError(
+            f"{service.name}: {what}. The end of its log, {where}:\n{last_lines(text)}\n"
+            "Mend what it says there, then start again."
+        )
 
     def _end(self, name: str, number: signal.Signals) -> None:
         self.address(name)  # an error if it was never started
@@ -324,12 +353,15 @@ def start(
 ) -> Services:
     """Starts services and returns once each answers; if one can't be had, none is left and ServiceError says why.
 
-    `names`: any of NAMES, or none (start_one adds later). `folder`: for logs and addresses; None puts them with the
-    data, deleted at stop. `tied`: they end with this process, however it ends.
+    names:  any of TOPOLOGY, or none (start_one adds later); processes of ours begin when the servers answer
+    folder: for logs and addresses; None puts them with the data, deleted at stop
+    tied:   they end with this process, however it ends
     """
-    unknown = set(names) - set(NAMES)
+    unknown = set(names) - set(TOPOLOGY)
     if unknown:
-        raise ServiceError(f"no service is called {', '.join(sorted(unknown))}. There are {', '.join(NAMES)}.")
+        raise ServiceError(f"no service is called {', '.join(sorted(unknown))}. There are {', '.join(TOPOLOGY)}.")
+    if set(names) & set(PROCESSES):
+        check_packages()
     if folder is not None and (folder / "services.json").exists():
         raise ServiceError(f"services are up in {folder} already. End them with `down`, or name another folder.")
     data = Path(tempfile.mkdtemp(prefix="stakeout-")).resolve()
@@ -340,7 +372,8 @@ def start(
         services.save()
         if tied:
             services.watch()
-        services.start_all(names)
+        services.start_all([name for name in names if name in NAMES])
+        services.start_all([name for name in names if name in PROCESSES])
     except BaseException:
         services.stop()
         raise

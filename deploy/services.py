@@ -1,11 +1,15 @@
-"""Real Kafka, Redis and Postgres on loopback, for tests, the demo and benchmarks. Plain Python 3.11, no packages.
+"""Everything on one machine, on loopback: `make up`, and services for tests and benchmarks. Plain Python 3.11.
 
     python deploy/services.py up [--only kafka,redis,postgres] [--dir FOLDER]    start, print the addresses
     python deploy/services.py status [--dir FOLDER]                              0 when every one answers
     python deploy/services.py down [--dir FOLDER]                                stop, delete the data
     python deploy/services.py run [--only …] [--dir FOLDER] -- COMMAND …         up, COMMAND, always down
 
-Each service comes from the first of these that is there:
+`up` starts Kafka, Redis and Postgres, makes topics and tables, then starts worker, sink and api: what
+docker-compose.yml has. For those it must be run by a Python that has Stakeout's packages; with `--only`, and for `run`,
+which starts the servers alone, a bare Python will do.
+
+Each server comes from the first of these that is there:
 
 1. its address in the environment (STAKEOUT_KAFKA, STAKEOUT_REDIS, STAKEOUT_POSTGRES): checked, never stopped;
 2. a Docker engine that answers. **This path has never been run**: no engine was to be had where it was written.
@@ -17,9 +21,7 @@ Each service comes from the first of these that is there:
 FOLDER holds NAME.log, services.env (KEY=value) and services.json (what is up). Data lies in a temporary folder, on
 ports below the ephemeral range, and is deleted by `down`. What `run` or a test starts also ends when its starter is
 killed with -9: a watchdog process waits for the end of a pipe. A COMMAND that `run` ran, and all that it left
-running, ends with it. STAKEOUT_KAFKA_JVM holds options for Kafka's JVM: empty for a broker that is measured or stays
-up; unset, the JVM compiles little, which serves tests of minutes. Everything here is for throw-away data: no
-passwords, one node, no replicas.
+running, ends with it. Everything here is for throw-away data: no passwords, one node, no replicas.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds `deploy` all the same
 
 from deploy.kind import ServiceError
+from deploy.processes import say
 from deploy.run import leave, on_signals, run_command, watch
-from deploy.servers import NAMES, answers, opened, start
+from deploy.servers import NAMES, TOPOLOGY, Services, opened, start
 
 
 def _default_folder() -> Path:
@@ -48,11 +51,39 @@ def _default_folder() -> Path:
 
 
 def _up(names: Sequence[str], folder: Path) -> int:
-    services = start(names, folder, tied=False)
-    print((folder / "services.env").read_text(), end="")
-    for child in services._children.values():
-        child.returncode = 0  # left running on purpose: nobody will wait for it
+    """Starts, or says what is up already."""
+    if (folder / "services.json").exists():
+        services = opened(folder)
+        away = [name for name in names if name not in services.all or not services.answers(name)]
+        if away:
+            raise ServiceError(
+                f"services are up in {folder} already, but not all of them: {', '.join(away)} doesn't answer.\n"
+                "Its log is there. End them with `down`, then start again; or name another folder with --dir."
+            )
+        say(f"up in {folder} already")
+    else:
+        services = start(names, folder, tied=False)
+        services.leave_running()
+    print(_summary(services) if "api" in services.all else (folder / "services.env").read_text(), end="")
     return 0
+
+
+def _summary(services: Services) -> str:
+    """Addresses, then what to do next."""
+    folder, api, bin = services.folder, services.address("api"), Path(sys.executable).parent
+    return f"""\
+  dashboard, REST   {api}, {api}/docs
+  worker's metrics  {services.address("worker")}/metrics
+  Kafka             {services.kafka}
+  Redis             {services.redis}
+  Postgres          {services.postgres}
+  logs, settings    {folder}/NAME.log, {folder}/services.env
+
+Payments, some of them fraud, for a minute (an event of your own: POST {api}/v1/events, docs/api.md):
+  set -a; . {folder}/services.env; PATH={bin}:$PATH
+  stakeout patterns apply examples/patterns; stakeout simulate --live --count 1200 --flow-every 5 --out log
+Then look at {api}. It asks for no key until there is one: `stakeout keys add NAME`. `make down` ends it all.
+"""
 
 
 def _down(folder: Path) -> int:
@@ -61,10 +92,11 @@ def _down(folder: Path) -> int:
 
 
 def _status(folder: Path) -> int:
-    states = [(service, answers(service.name, service.address)) for service in opened(folder).all.values()]
+    services = opened(folder)
+    states = [(service, services.answers(service.name)) for service in services.all.values()]
     for service, good in states:
         process = f"process {service.pid}" if service.pid else service.how
-        print(f"{service.name:10}{service.address}  {process}  {'answers' if good else 'does not answer'}")
+        print(f"{service.name:10}{service.address or '-'}  {process}  {'answers' if good else 'does not answer'}")
     return 0 if all(good for _, good in states) else 1
 
 
@@ -82,7 +114,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         sub = actions.add_parser(action, usage=f"services.py {action} [options]{' -- COMMAND …' * (action == 'run')}")
         sub.add_argument("--dir", type=Path, metavar="FOLDER", help="where logs and services.env are")
         if action in ("up", "run"):
-            sub.add_argument("--only", type=_names, default=list(NAMES), metavar="NAME,…", help=", ".join(NAMES))
+            every = TOPOLOGY if action == "up" else NAMES
+            sub.add_argument("--only", type=_names, default=list(every), metavar="NAME,…", help=", ".join(NAMES))
     return parser.parse_args(words)
 
 

@@ -1,5 +1,5 @@
 # `make` lists the targets. Needs Python 3.11 and make; everything else is installed into .venv, or by apt-get when a
-# test needs a service that the machine lacks (deploy/services.py).
+# server is needed that the machine lacks (deploy/services.py).
 
 PYTHON ?= python3.11
 # Data that may not be shipped. What needs it says so, and fails without.

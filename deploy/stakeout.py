@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / "deploy" / "stakeout.env"
 STREAMS = ROOT / "examples" / "streams" / "transactions.yaml"
 
-TOPICS = ("topics", "create", "--partitions", "4")
-MIGRATE = ("db", "upgrade")
+STEPS = {
+    "topics": ("topics", "create", "--partitions", "4"),
+    "migrate": ("db", "upgrade"),
+}
+COMMANDS = {
+    "worker": ("worker", "--metrics-port", "{port}"),
+    "sink": ("sink",),
+    "api": ("serve", "--port", "{port}"),
+}
 
 
 def settings(data: Path) -> dict[str, str]:
@@ -54,49 +61,33 @@ def ready(host: str, port: int) -> bool:
     return reply.startswith(b"HTTP/1.") and reply.split(maxsplit=2)[1:2] == [b"200"]
 
 
-def _no_door(host: str, port: int) -> bool:
-    raise AssertionError("one without an address isn't asked")
-
-
 def _stakeout(words: Sequence[str]) -> list[str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return ["env", f"PYTHONPATH={path}", sys.executable, "-m", "cep.cli", *words]
 
 
-def _command(words: Sequence[str], name: str, first: Sequence[str]) -> Callable[[Place], list[str]]:
-    """Runs the step NAME to its end, if there is one, with a log of its own; then it's up to the process."""
+def _process(name: str, address: str, port: int, step: str = "") -> Kind:
+    """Its kind. `step` runs to its end before each start, with a log of its own: it changes nothing the second time."""
 
     def command(place: Place) -> list[str]:
-        if first:
-            prepare(name, _stakeout(first), replace(place, log=place.log.with_name(f"{name}.log")))
-        return _stakeout([word.format(port=place.port) for word in words])
+        if step:
+            prepare(step, _stakeout(STEPS[step]), replace(place, log=place.log.with_name(f"{step}.log")))
+        return _stakeout([word.format(port=place.port) for word in COMMANDS[name]])
 
-    return command
-
-
-def _process(
-    *words: str, first: tuple[str, Sequence[str]] = ("", ()), address: str = "", default_port: int = 0
-) -> Kind:
     return Kind(
         variable="",
         address=address,
-        default_port=default_port,
-        answers=ready if address else _no_door,
+        default_port=port,
+        answers=ready,
         missing=dict,
-        command=_command(words, *first),
+        command=command,
         environment=settings,
         settled=True,
     )
 
 
-HTTP = "http://127.0.0.1:{port}"
-COMMANDS = {
-    "worker": ("worker", "--metrics-port", "{port}"),
-    "sink": ("sink",),
-    "api": ("serve", "--port", "{port}"),
-}
 PROCESSES = {
-    "worker": _process(*COMMANDS["worker"], first=("topics", TOPICS), address=HTTP, default_port=9100),
-    "sink": _process(*COMMANDS["sink"], first=("migrate", MIGRATE)),
-    "api": _process(*COMMANDS["api"], address=HTTP, default_port=8000),
+    "worker": _process("worker", "http://127.0.0.1:{port}", 9100, step="topics"),
+    "sink": _process("sink", "", 0, step="migrate"),
+    "api": _process("api", "http://127.0.0.1:{port}", 8000),
 }

@@ -147,12 +147,12 @@ def test_a_process_of_ours_has_a_command_and_settings_that_there_are(name: str) 
 
 def test_make_up_starts_the_same_servers_and_processes_by_the_same_commands() -> None:
     """`deploy/services.py up` beside docker-compose.yml: only ports and the two steps' place differ."""
-    assert set(SERVICES) == {*TOPOLOGY, "topics", "migrate"}
+    assert set(SERVICES) == {*TOPOLOGY, *stakeout.STEPS}
     commands = {
         name: [word.format(port=KINDS[name].default_port) for word in words]
         for name, words in stakeout.COMMANDS.items()
     }
-    commands |= {"topics": [*stakeout.TOPICS], "migrate": [*stakeout.MIGRATE]}
+    commands |= {name: [*words] for name, words in stakeout.STEPS.items()}
     assert {name: service["command"] for name, service in OURS.items()} == commands
     assert SERVICES["redis"]["command"] == ["redis-server", *redis.DURABLE]
 

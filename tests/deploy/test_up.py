@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +19,7 @@ import pytest
 from deploy.processes import bindable, members
 from deploy.servers import TOPOLOGY
 from tests.api.world import PATTERN, YAML, eventually, lines
-from tests.deployed import of_folder, script, wait_until_empty
+from tests.deployed import SCRIPT, of_folder, own_servers, script, wait_until_empty
 
 pytestmark = [pytest.mark.slow]
 
@@ -50,6 +52,7 @@ def payment(number: int, amount: float) -> dict[str, object]:
 
 
 def running_in(data: str) -> set[str]:
+    """Whose processes there are."""
     return {name for name in TOPOLOGY if members(Path(data, name))}
 
 
@@ -112,3 +115,14 @@ def test_a_process_that_dies_while_starting_is_named_with_its_log_and_everything
     assert (folder / "worker.log").exists()
     assert wait_until_empty(str(folder)) == []
     assert not (folder / "services.json").exists()
+
+
+def test_a_python_without_packages_starts_servers_and_says_what_the_rest_needs(folder: Path) -> None:
+    """The script and its files need the standard library alone."""
+    bare = [sys.executable, "-S", "-I", SCRIPT]
+    up = subprocess.run([*bare, "up", "--dir", str(folder)], capture_output=True, text=True, env=own_servers())
+    assert up.returncode == 1
+    assert "lacks the packages that Stakeout needs.\n`make up` installs them" in up.stderr
+    assert list(folder.iterdir()) == []
+    run = subprocess.run([*bare, "run", "--only", "redis", "--", "true"], env=own_servers())
+    assert run.returncode == 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from deploy.kind import Place, ServiceError
 
 LOG_LINES = 25  # shown when a start fails
+REMEDY = "Mend what it says there, then start again."
 MARK = "STAKEOUT_RUN"  # in the environment of a command that `run` started: its FOLDER
 
 
@@ -77,7 +78,7 @@ def prepare(name: str, command: Sequence[str], place: Place) -> None:
     code = program(command, place).wait()
     if code != 0:
         tail = last_lines(place.log.read_text(errors="replace"))
-        raise ServiceError(f"{name}: {' '.join(command)} ended with {code}. The end of {place.log}:\n{tail}")
+        raise ServiceError(f"{name}: {' '.join(command)} ended with {code}. The end of {place.log}:\n{tail}\n{REMEDY}")
 
 
 def bindable(port: int) -> bool:

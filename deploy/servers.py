@@ -30,6 +30,7 @@ from deploy.kafka import KAFKA
 from deploy.kind import Kind, Place, ServiceError
 from deploy.postgres import POSTGRES
 from deploy.processes import (
+    REMEDY,
     bindable,
     environment,
     free_port,
@@ -309,10 +310,7 @@ class Services:
         else:
             text = self.log(service.name).read_text(errors="replace")
         where = service.container if service.how == "docker" else self.log(service.name)
-        return ServiceError(
-            f"{service.name}: {what}. The end of its log, {where}:\n{last_lines(text)}\n"
-            "Mend what it says there, then start again."
-        )
+        return ServiceError(f"{service.name}: {what}. The end of its log, {where}:\n{last_lines(text)}\n{REMEDY}")
 
     def _end(self, name: str, number: signal.Signals) -> None:
         self.address(name)  # an error if it was never started

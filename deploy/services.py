@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -70,20 +71,25 @@ def _up(names: Sequence[str], folder: Path) -> int:
 
 def _summary(services: Services) -> str:
     """Addresses, then what to do next."""
-    folder, api, bin = services.folder, services.address("api"), Path(sys.executable).parent
+    folder, api, programs = services.folder, services.address("api"), Path(sys.executable).parent
     return f"""\
   dashboard, REST   {api}, {api}/docs
   worker's metrics  {services.address("worker")}/metrics
   Kafka             {services.kafka}
-  Redis             {services.redis}
-  Postgres          {services.postgres}
+  Redis             {_shown(services.redis)}
+  Postgres          {_shown(services.postgres)}
   logs, settings    {folder}/NAME.log, {folder}/services.env
 
 Payments, some of them fraud, for a minute (an event of your own: POST {api}/v1/events, docs/api.md):
-  set -a; . {folder}/services.env; PATH={bin}:$PATH
+  set -a; . {folder}/services.env; PATH={programs}:$PATH
   stakeout patterns apply examples/patterns; stakeout simulate --live --count 1200 --flow-every 5 --out log
 Then look at {api}. It asks for no key until there is one: `stakeout keys add NAME`. `make down` ends it all.
 """
+
+
+def _shown(address: str) -> str:
+    """Without its password: one that was given may have one."""
+    return re.sub(r"(//[^/@:]*):[^@]*@", r"\1:…@", address)
 
 
 def _down(folder: Path) -> int:
@@ -96,7 +102,9 @@ def _status(folder: Path) -> int:
     states = [(service, services.answers(service.name)) for service in services.all.values()]
     for service, good in states:
         process = f"process {service.pid}" if service.pid else service.how
-        print(f"{service.name:10}{service.address or '-'}  {process}  {'answers' if good else 'does not answer'}")
+        print(
+            f"{service.name:10}{_shown(service.address) or '-'}  {process}  {'answers' if good else 'does not answer'}"
+        )
     return 0 if all(good for _, good in states) else 1
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from deploy.kind import ServiceError
 from deploy.processes import bindable, members
-from deploy.servers import TOPOLOGY
+from deploy.servers import TOPOLOGY, start
 from tests.api.world import PATTERN, YAML, eventually, lines
 from tests.deployed import SCRIPT, of_folder, own_servers, script, wait_until_empty
 
@@ -115,6 +116,16 @@ def test_a_process_that_dies_while_starting_is_named_with_its_log_and_everything
     assert (folder / "worker.log").exists()
     assert wait_until_empty(str(folder)) == []
     assert not (folder / "services.json").exists()
+
+
+def test_a_step_that_fails_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics can't be made where no Kafka is: the worker isn't started, and nothing is left."""
+    monkeypatch.delenv("STAKEOUT_KAFKA", raising=False)
+    with pytest.raises(
+        ServiceError, match=r"(?s)topics: .*topics create .* ended with.*no Kafka is named.*start again"
+    ):
+        start(["worker"], tmp_path, environ={})
+    assert {path.name for path in tmp_path.iterdir()} == {"topics.log", "watch.log"}
 
 
 def test_a_python_without_packages_starts_servers_and_says_what_the_rest_needs(folder: Path) -> None:

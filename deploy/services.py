@@ -102,9 +102,8 @@ def _status(folder: Path) -> int:
     states = [(service, services.answers(service.name)) for service in services.all.values()]
     for service, good in states:
         process = f"process {service.pid}" if service.pid else service.how
-        print(
-            f"{service.name:10}{_shown(service.address) or '-'}  {process}  {'answers' if good else 'does not answer'}"
-        )
+        verdict = "answers" if good else "does not answer"
+        print(f"{service.name:10}{_shown(service.address) or '-'}  {process}  {verdict}")
     return 0 if all(good for _, good in states) else 1
 
 

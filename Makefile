@@ -1,5 +1,5 @@
 # `make` lists the targets. Needs Python 3.11 and make; everything else is installed into .venv, or by apt-get when a
-# test needs a service that the machine lacks (deploy/services.py).
+# server is needed that the machine lacks (deploy/services.py).
 
 PYTHON ?= python3.11
 # Data that may not be shipped. What needs it says so, and fails without.
@@ -52,8 +52,8 @@ chaos: $(DEV) warm  ## CHAOS_EVENTS (200000) through file, SQLite and Kafka, wit
 warm: $(VENV)/.project  ## compiles the kernels into the cache
 	@$(WARM)
 
-up:  ## starts Kafka, Redis and Postgres on loopback and prints their addresses
-	@STAKEOUT_KAFKA_JVM= $(PYTHON) deploy/services.py up
+up: $(VENV)/.project warm  ## starts Kafka, Redis, Postgres, worker, sink, REST and dashboard; prints their addresses
+	@STAKEOUT_KAFKA_JVM= $(PY) deploy/services.py up
 
 down:  ## stops them and deletes their data
 	@$(PYTHON) deploy/services.py down

@@ -25,7 +25,16 @@ from events.errors import NO_YAML, InvalidDocument, Problem, ServiceUnavailable
 
 PREFIX = "STAKEOUT_"
 
-FOREIGN = frozenset({"STAKEOUT_CACHE", "STAKEOUT_DATA", "STAKEOUT_RUN", "STAKEOUT_FAILPOINT", "STAKEOUT_CHAOS_EVENTS"})
+FOREIGN = frozenset(
+    {
+        "STAKEOUT_CACHE",
+        "STAKEOUT_DATA",
+        "STAKEOUT_RUN",
+        "STAKEOUT_KAFKA_JVM",
+        "STAKEOUT_FAILPOINT",
+        "STAKEOUT_CHAOS_EVENTS",
+    }
+)
 """Variables of that prefix that are no settings: of deploy/services.py, of the back-test, of the chaos tests."""
 
 

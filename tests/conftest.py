@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from deploy.services import NAMES, ServiceError, Services, start
+from deploy.kind import ServiceError
+from deploy.servers import NAMES, Services, start
 
 
 @pytest.fixture(scope="session")

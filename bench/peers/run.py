@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.data import FLINK_MATCHES, dump_thousand, dump_transactions
-from deploy.services import ServiceError, obtain
+from deploy.debian import obtain
+from deploy.kind import ServiceError
 
 HERE = Path(__file__).parent
 JAVA_MAJOR_MIN = 17

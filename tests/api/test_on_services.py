@@ -21,8 +21,8 @@ from api.services import opened
 from cep.log.kafka_topics import create_topics
 from cep.settings import Address, Kafka, Server, Settings
 from cep.storage.migrate import upgrade
-from deploy.services import Services as Machines
-from deploy.services import start
+from deploy.servers import Services as Machines
+from deploy.servers import start
 from tests.api.world import PATTERN, STREAM, World, at_a_socket, eventually, followed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.slow]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.services import ServiceError
-from deploy.services import browser as obtained
+from deploy.debian import browser as obtained
+from deploy.kind import ServiceError
 from tests.browser.world import Browser, Site, browsing, seeded, serving
 
 

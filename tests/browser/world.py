@@ -32,7 +32,7 @@ from cep.settings import Embedded, Server, Settings
 from cep.simulate import Payment, record, simulate
 from cep.storage.database import reading
 from cep.storage.queries import count_alerts
-from deploy.services import browser
+from deploy.debian import browser
 
 STREAM = EXAMPLES / "streams" / "transactions.yaml"
 ABSENCE = """

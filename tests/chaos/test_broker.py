@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.services import Services, start
+from deploy.servers import Services, start
 from tests.chaos.world import World, chunks, events_wanted
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

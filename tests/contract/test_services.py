@@ -20,10 +20,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import create_engine, text
 
-from deploy import services as deploy_services
-from deploy.services import NAMES, ServiceError, Services, answers, start
+from deploy import debian
+from deploy.kind import ServiceError
+from deploy.servers import NAMES, Services, answers, start
+from tests.deployed import SCRIPT, of_folder, own_servers, script, wait_until_empty
 
-SCRIPT = str(Path(deploy_services.__file__).resolve())
 SLEEP = "import os, time; print(os.environ['STAKEOUT_RUN'], flush=True); time.sleep(600)"
 WITH_CHILD = (
     f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); {SLEEP}"
@@ -32,7 +33,7 @@ LIBRARY_USER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from deploy.services import start
+from deploy.servers import start
 own = start(["redis", "postgres"], Path(sys.argv[2]), environ={})
 print(own.data, flush=True)
 time.sleep(600)
@@ -240,26 +241,15 @@ def test_debian_packages_start_no_server(monkeypatch: pytest.MonkeyPatch, tmp_pa
     policy, apt_get = tmp_path / "policy-rc.d", tmp_path / "apt-get"
     apt_get.write_text(f'#!/bin/sh\n{policy} redis start\necho "$* policy=$?"\n')
     apt_get.chmod(0o755)
-    monkeypatch.setattr(deploy_services, "POLICY", policy)
+    monkeypatch.setattr(debian, "POLICY", policy)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    said = deploy_services._apt_install(["redis-server"]).splitlines()
+    said = debian.apt_install(["redis-server"]).splitlines()
     assert [line.rpartition(" ")[2] for line in said] == ["policy=101", "policy=101"]
     assert said[1].split()[-2] == "redis-server"
     assert not policy.exists()
 
 
 # --- The command line ----------------------------------------------------------------------------------------------
-
-
-def script(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPT, *words], capture_output=True, text=True, timeout=120, env=own_servers()
-    )
-
-
-def own_servers() -> dict[str, str]:
-    """Our environment without the addresses, so that the script starts servers of its own."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("STAKEOUT_") or "CACHE" in key}
 
 
 def test_up_survives_its_script_until_down(tmp_path: Path) -> None:
@@ -298,26 +288,6 @@ def test_run_without_its_command_says_how() -> None:
     done = script("run", "--only", "redis")
     assert done.returncode == 1
     assert "-- COMMAND" in done.stderr
-
-
-def of_folder(folder: str) -> list[str]:
-    """The processes that work in the folder, name it on their command line or carry it in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if str((process / "cwd").readlink()).startswith(folder) or folder.encode() in words:
-                found.append(words.replace(b"\0", b" ").decode(errors="replace")[:200])
-        except OSError:
-            continue  # it has ended
-    return found
-
-
-def wait_until_empty(folder: str, seconds: float = 60.0) -> list[str]:
-    end = time.monotonic() + seconds
-    while (left := of_folder(folder)) and time.monotonic() < end:
-        time.sleep(0.1)
-    return left
 
 
 def hears_signals() -> None:

@@ -29,7 +29,7 @@ from cep.storage.database import open_database
 from cep.storage.migrate import upgrade
 from cep.storage.outputs import SqliteOutputs
 from cep.storage.sink import AlertSink, AlertsTopic, kafka_alerts, project
-from deploy.services import start
+from deploy.servers import start
 from events.errors import Fenced, IntegrityViolation, ServiceUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]

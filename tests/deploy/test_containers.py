@@ -16,7 +16,8 @@ import yaml
 
 from cep.cli.arguments import parser
 from cep.settings import FOREIGN, table
-from deploy.services import KINDS, _kafka_version
+from deploy import kafka, redis, stakeout
+from deploy.servers import KINDS, NAMES, TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = re.compile(r"[\w./-]+:\d+\.\d+\.?\d*[\w.-]*")
@@ -25,7 +26,7 @@ VARIABLES = {row.variable for row in table()} | FOREIGN
 # Of the compose specification: what a service and its health check may say, as far as this file says it.
 SERVICE_KEYS = {
     "image", "build", "command", "environment", "volumes", "healthcheck", "depends_on", "restart", "read_only",
-    "cap_drop", "security_opt", "tmpfs", "user", "ports",
+    "cap_drop", "security_opt", "tmpfs", "user", "ports", "env_file",
 }  # fmt: skip
 CHECK_KEYS = {"test", "interval", "timeout", "retries", "start_period", "disable"}
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
@@ -89,7 +90,7 @@ def test_images_are_pinned_to_a_version() -> None:
     images = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
     images += [service["image"] for service in SERVICES.values()]
     assert [image for image in images if not PINNED.fullmatch(image)] == []
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{_kafka_version()}"
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka.version()}"
     assert all(image.startswith("python:3.11.") for image in images[:2])
 
 
@@ -138,10 +139,46 @@ def test_a_service_is_one_that_compose_and_the_project_know(name: str) -> None:
 def test_a_process_of_ours_has_a_command_and_settings_that_there_are(name: str) -> None:
     service = OURS[name]
     assert is_command(service["command"])
-    assert {key for key in service["environment"] if key.startswith("STAKEOUT_")} <= VARIABLES
+    assert set(service["environment"]) <= VARIABLES
     assert service["read_only"] is True
-    for needed, kind in KINDS.items():
+    for needed, kind in ((server, KINDS[server]) for server in NAMES):
         assert f"{needed}:{kind.default_port}" in service["environment"][kind.variable]
+
+
+def test_make_up_starts_the_same_servers_and_processes_by_the_same_commands() -> None:
+    """`deploy/services.py up` beside docker-compose.yml: only ports and the two steps' place differ."""
+    assert set(SERVICES) == {*TOPOLOGY, *stakeout.STEPS}
+    commands = {
+        name: [word.format(port=KINDS[name].default_port) for word in words]
+        for name, words in stakeout.COMMANDS.items()
+    }
+    commands |= {name: [*words] for name, words in stakeout.STEPS.items()}
+    assert {name: service["command"] for name, service in OURS.items()} == commands
+    assert SERVICES["redis"]["command"] == ["redis-server", *redis.DURABLE]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_make_up_gives_a_process_the_same_settings(name: str, tmp_path: Path) -> None:
+    """From one file, and beside it those of a place: addresses and folders. In its container the api listens to all."""
+    service = OURS[name]
+    (shared,) = service["env_file"]
+    assert ROOT / shared == stakeout.SHARED
+    ours = stakeout.settings(tmp_path)
+    of_place = {key for key, value in ours.items() if f"{key}={value}" not in stakeout.SHARED.read_text().splitlines()}
+    assert set(service["environment"]) == of_place | {KINDS[server].variable for server in NAMES} | (
+        {"STAKEOUT_SERVER_HOST"} if name == "api" else set()
+    )
+    assert set(ours) <= VARIABLES
+    assert Path(service["environment"]["STAKEOUT_STREAMS"].partition(":-")[2].rstrip("}")).name == stakeout.STREAMS.name
+
+
+def test_make_up_gives_kafka_the_same_settings() -> None:
+    """Those that aren't addresses. Ours has more: what a broker starts and comes back faster with."""
+    ours = {f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in kafka.settings(1, 2, "", "").items()}
+    address = re.compile(r"KAFKA_(.*LISTENERS|CONTROLLER_QUORUM_VOTERS|LOG_DIRS)")
+    theirs = {key: value for key, value in SERVICES["kafka"]["environment"].items() if not address.fullmatch(key)}
+    assert theirs == {key: ours.get(key) for key in theirs}
+    assert set(SERVICES["kafka"]["environment"]) <= set(ours)
 
 
 def test_no_secret_is_in_the_file() -> None:

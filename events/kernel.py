@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no types
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -62,6 +63,18 @@ def compiled(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """A compiled function that is small enough to be part of its callers."""
     return cast(Function, numba.njit(function, inline="always", **OPTIONS))
+
+
+@inlined
+def real_of(cell: Int) -> Any:
+    """The float64 whose bits a cell holds."""
+    return np.int64(cell).view(np.float64)
+
+
+@inlined
+def bits_of(real: Any) -> Any:
+    """The bits of a float64."""
+    return np.float64(real).view(np.int64)
 
 
 def load() -> None:

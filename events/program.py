@@ -39,7 +39,7 @@ from events.expression import (
     meeting,
     walk,
 )
-from events.kernel import compiled, inlined
+from events.kernel import bits_of, compiled, inlined, real_of
 from events.types import BOOL, FLOAT64, INT64, STRING, Kind, Type
 
 STACK_MAX = 62
@@ -384,14 +384,14 @@ def run(
                 top = arg
             elif op == FFIELD:
                 top = values[arg, row]
-                real = _real(top)
+                real = real_of(top)
                 null |= np.int64(nulls[arg, row] != 0) | np.int64(real != real)
             elif op == FIELD:
                 top = values[arg, row]
                 null |= np.int64(nulls[arg, row] != 0)
             elif op == FREG:
                 top = regs[base + arg]
-                real = _real(top)
+                real = real_of(top)
                 null |= ((registers_null >> arg) & 1) | np.int64(real != real)
             elif op == REG:
                 top = regs[base + arg]
@@ -400,8 +400,8 @@ def run(
                 null |= 1
         elif op >= _FLOAT_BINARY:
             sp -= 1
-            x = _real(stack[sp])
-            y = _real(top)
+            x = real_of(stack[sp])
+            y = real_of(top)
             null = (null >> 1) | (null & 1)
             if op == FGT:
                 top = np.int64(x > y)
@@ -428,7 +428,7 @@ def run(
                 else:
                     z = np.fmod(x, y)
                 null |= np.int64(z != z)
-                top = _cell(z)
+                top = bits_of(z)
         elif op >= _BINARY:
             sp -= 1
             left = stack[sp]
@@ -474,13 +474,13 @@ def run(
                 top = _sign(left, top, arg)
         elif op < _JUMP:
             if op == FLOAT:
-                top = _cell(np.float64(top) / _real(arg))
+                top = bits_of(np.float64(top) / real_of(arg))
             elif op == NOT:
                 top = 1 - top
             elif op == HIT:
                 top |= np.int64(stack[sp - 1] == arg)
             elif op == FHIT:
-                top |= np.int64(_real(stack[sp - 1]) == _real(arg))
+                top |= np.int64(real_of(stack[sp - 1]) == real_of(arg))
             elif op == IS_NULL:
                 top = null & 1
                 null &= -2
@@ -497,9 +497,9 @@ def run(
                 null |= np.int64(top == INT64_MIN)
                 top = abs(top)
             elif op == FNEG:
-                top = _cell(-_real(top))
+                top = bits_of(-real_of(top))
             else:
-                top = _cell(abs(_real(top)))
+                top = bits_of(abs(real_of(top)))
         else:
             known = null & 1 == 0
             if op == UNLESS_TRUE_DROP:
@@ -517,18 +517,6 @@ def run(
                 top = stack[sp]
                 null >>= 1
     return int(top & ~null & 1)
-
-
-@inlined
-def _real(cell: np.int64) -> np.float64:
-    """The float64 that a cell's bits are."""
-    return np.int64(cell).view(np.float64)
-
-
-@inlined
-def _cell(real: np.float64) -> np.int64:
-    """The bits of a float64."""
-    return np.float64(real).view(np.int64)
 
 
 @inlined

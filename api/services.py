@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from api.ingest import Ingest, KafkaIngest, SqliteIngest
 from api.keys import Keys
 from api.lanes import Follower, KafkaFollower, Lanes, SqliteFollower
+from cep.declared import Declared, declared
 from cep.lane import Clock
 from cep.log.protocol import ControlLog
 from cep.log.sqlite import SqliteControl, SqliteLog
@@ -35,7 +36,7 @@ from events.schema import Stream, read_stream
 class Services:
     """Everything that a handler may use. Handlers run in several threads: each part may be used by any of them.
 
-    streams:  the declared ones, by name
+    declared: streams, views and models
     engine:   tables of alerts and cases: `cep.storage.database.reading` and `writing` give connections
     registry: the patterns, and the way to change them
     store:    the online feature store, None where there is none
@@ -45,7 +46,7 @@ class Services:
     """
 
     settings: Settings
-    streams: Mapping[str, Stream]
+    declared: Declared
     engine: Engine
     control: ControlLog
     registry: Registry
@@ -57,6 +58,11 @@ class Services:
     log: SqliteLog | None = None
     counts: dict[int, LaneCounts] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """By name, with the columns that views and models add."""
+        return self.declared.streams
 
     @property
     def lanes(self) -> Lanes:
@@ -74,7 +80,11 @@ def opened(settings: Settings) -> Iterator[Services]:
     """
     if not settings.streams:
         raise ServiceUnavailable("no streams are declared", "name their files: --streams, or STAKEOUT_STREAMS")
-    streams = {stream.name: stream for stream in (_stream(Path(name)) for name in settings.streams)}
+    known = declared(
+        [read_stream(_text("stream", name), name) for name in settings.streams],
+        {name: _text("view", name) for name in settings.views},
+        {name: _text("model", name) for name in settings.models},
+    )
     with ExitStack() as stack:
         url = database_url(settings)
         engine = open_database(url, connections=10)
@@ -106,7 +116,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         registry.patterns()
         services = Services(
             settings=settings,
-            streams=streams,
+            declared=known,
             engine=engine,
             control=control,
             registry=registry,
@@ -119,8 +129,8 @@ def opened(settings: Settings) -> Iterator[Services]:
         yield services
 
 
-def _stream(path: Path) -> Stream:
+def _text(what: str, name: str) -> str:
     try:
-        return read_stream(path.read_text(encoding="utf-8"), str(path))
+        return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceUnavailable(f"stream {path}: {error}", "name a file that can be read") from error
+        raise ServiceUnavailable(f"{what} {name}: {error}", "name a file that can be read") from error

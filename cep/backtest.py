@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from cep.automaton.plan import Plan, compile_pattern, layout_of
-from cep.history import Bools, DeadLetter, History, read_history
+from cep.history import Bools, DeadLetter, History, NoRecords, read_history, with_views
 from cep.language.pattern import Pattern
 from cep.matcher.keys import MIX
 from cep.matcher.matcher import NEVER_US, Matcher, Matches
@@ -36,6 +36,7 @@ from events.columns import I64, Batch, Layout, StringTable
 from events.errors import InvalidDocument, Problem
 from events.kernel import load
 from events.schema import Stream
+from features.definition import View
 
 CHUNK_ROWS = 65_536
 """Rows that a thread matches at a time."""
@@ -99,6 +100,7 @@ def backtest(
     data: Path,
     *,
     columns: Mapping[str, str] | None = None,
+    views: Sequence[View] = (),
     label: str = "",
     value: str = "",
     by: str = "",
@@ -108,6 +110,7 @@ def backtest(
     """Run patterns that read one stream over the history in `data`.
 
     columns: field → column of the file, for those that are called otherwise
+    views: the feature views that the patterns may read
     label, value, by: columns of the file
     threads: share the keys; the report is the same for any number
 
@@ -116,10 +119,12 @@ def backtest(
     started = time.perf_counter()
     stream = one_stream(patterns, streams)
     plans = [compile_pattern(pattern) for pattern in patterns]
-    layout, strings = layout_of([stream], plans), StringTable()
+    layout, strings = with_views(layout_of([stream], plans), [stream], views), StringTable()
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(_load_kernels, plans, layout)
-        history = read_history(data, stream, layout, strings, columns or {}, label=label, value=value, by=by)
+        history = read_history(
+            data, stream, layout, strings, columns or {}, views=views, label=label, value=value, by=by
+        )
         loading.result()
     read = time.perf_counter()
     tallies = run(plans, layout, strings, history, progress, threads)
@@ -140,18 +145,6 @@ def one_stream(patterns: Sequence[Pattern], streams: Sequence[Stream]) -> Stream
 
 
 # -- columns to matches -----------------------------------------------------------------------------------------------
-
-
-class NoRecords:
-    """History has no records: matches are counted, not shown."""
-
-    def event_id(self, row: int) -> str:
-        """Never asked for."""
-        raise AssertionError(row)
-
-    def payload(self, row: int) -> bytes:
-        """Never asked for."""
-        raise AssertionError(row)
 
 
 @dataclass(slots=True)

@@ -22,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from events.columns import F64, I64, U8, Layout, StringTable
+from events.columns import F64, I64, U8, Batch, Column, Layout, StringTable
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 from events.schema import Field, Format, Stream
 from events.texts import Texts
 from events.types import INSTANT, Kind
+from features.definition import View
+from features.views import LiveView
 
 if TYPE_CHECKING:
     from events.decode import Decoded
@@ -97,21 +99,25 @@ def read_history(
     strings: StringTable,
     columns: Mapping[str, str],
     *,
+    views: Sequence[View] = (),
     label: str = "",
     value: str = "",
     by: str = "",
 ) -> History:
     """The columns that `layout`, the event time and the measures need; nothing else of the file is read.
 
+    views: fill the layout's columns that are theirs, over all events in their order (`with_views` gives the layout)
+
     Raises InvalidDocument where file and stream don't fit each other, ServiceUnavailable.
     """
     for name in columns:
         if name not in {field.name for field in stream.fields}:
             raise _unfit(path, f"--map {name}", f"the stream {stream.name} has no field `{name}`", name, stream.fields)
+    full, layout = layout, _in_file(layout, views)
     derived = {field.name for field in stream.derived} & {column.name for column in layout.columns}
     if derived:
         hint = "leave the pattern out of this run, or write its condition over the file's own fields"
-        reason = "is filled in a lane, by a model or view: a file of history has none"
+        reason = "is filled in a lane, by a model: a file of history has none"
         raise InvalidDocument(f"data {path}", [Problem(name, reason, hint) for name in sorted(derived)])
     needed = dict.fromkeys([stream.event_time, *(column.name for column in layout.columns)])
     sources = {name: columns.get(name, name) for name in needed}
@@ -129,10 +135,13 @@ def read_history(
         raise ServiceUnavailable(f"data {path}: {error}", f"is it really {path.suffix[1:]}?") from error
     order = _order(table.at_us, table.bad)
     classes, codes = _classes(table.measures[by]) if by else ((), None)
+    at_us, values, nulls = (_in_order(each, order) for each in (table.at_us, table.values, table.nulls))
+    if full.columns != layout.columns:
+        values, nulls = _with_features(at_us, values, nulls, full, views, strings)
     return History(
-        _in_order(table.at_us, order),
-        _in_order(table.values, order),
-        _in_order(table.nulls, order),
+        at_us,
+        values,
+        nulls,
         table.rejected,
         table.dead_letters,
         _in_order(_truth(table.measures[label], path), order) if label else None,
@@ -141,6 +150,60 @@ def read_history(
         classes,
         order if table.rows is None else _in_order(table.rows, order),
     )
+
+
+def with_views(layout: Layout, streams: Sequence[Stream], views: Sequence[View]) -> Layout:
+    """A layout with the columns that the views of its features read, and theirs last."""
+    asked = {(column.stream, column.name) for column in layout.columns}
+    used = [LiveView(view) for view in _used(layout, views)]
+    read = asked.union(*(live.needed() for live in used))
+    theirs = {(column.stream, column.name): column for live in used for column in live.columns()}
+    fields = [
+        Column(stream.name, found.name, found.type)
+        for stream in streams
+        for found in (*stream.fields, *stream.derived)
+        if (stream.name, found.name) in read and (stream.name, found.name) not in theirs
+    ]
+    return Layout(layout.streams, (*fields, *theirs.values()))
+
+
+def _used(layout: Layout, views: Sequence[View]) -> list[View]:
+    """The views of which the layout has a column."""
+    names = {column.name for column in layout.columns}
+    return [view for view in views if not names.isdisjoint(column.name for column in view.columns)]
+
+
+def _in_file(layout: Layout, views: Sequence[View]) -> Layout:
+    """Without the views' columns."""
+    theirs = {column.name for view in views for column in view.columns}
+    return Layout(layout.streams, tuple(column for column in layout.columns if column.name not in theirs))
+
+
+def _with_features(
+    at_us: I64, values: I64, nulls: U8, layout: Layout, views: Sequence[View], strings: StringTable
+) -> tuple[I64, U8]:
+    """Values and nulls with the views' rows, which are last, filled by the kernels that serve."""
+    more = len(layout.columns) - len(values)
+    values = np.concatenate([values, np.zeros((more, len(at_us)), np.int64)])
+    nulls = np.concatenate([nulls, np.ones((more, len(at_us)), np.uint8)])
+    batch = Batch(layout, np.zeros(len(at_us), np.int16), at_us, at_us, values, nulls, NoRecords())
+    for view in _used(layout, views):
+        live = LiveView(view)
+        live.use(layout, strings.code)
+        live.compute(batch)
+    return values, nulls
+
+
+class NoRecords:
+    """History has no records: matches are counted, not shown."""
+
+    def event_id(self, row: int) -> str:
+        """Never asked for."""
+        raise AssertionError(row)
+
+    def payload(self, row: int) -> bytes:
+        """Never asked for."""
+        raise AssertionError(row)
 
 
 @dataclass(frozen=True, slots=True)

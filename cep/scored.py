@@ -5,8 +5,8 @@ control log ─▶ Told.apply ─▶ Champion ─▶ the column `score` ─▶ s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,10 +15,9 @@ import numpy as np
 from cep.alert import KeyValue
 from cep.control import ModelAlias, ModelVersion
 from events.columns import Batch
-from events.errors import InvalidDocument, Problem
 from events.schema import Stream
 from models.champion import Champion
-from models.document import SCORE, Model, read_model, score_field
+from models.document import SCORE
 
 
 class ScoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,27 +71,6 @@ class Told:
                 champion.version(change.version, change.digest)
             else:
                 champion.alias(change.alias, change.version)
-
-
-def models_of(documents: Mapping[str, str], streams: Mapping[str, Stream]) -> list[Model]:
-    """The models of documents, file → text. Raises InvalidDocument, also where two score one stream."""
-    models = [read_model(text, streams, where=name) for name, text in documents.items()]
-    scored: dict[str, str] = {}
-    for model in models:
-        if model.stream in scored:
-            reason = f"{model.name} scores {model.stream}, as {scored[model.stream]} does"
-            raise InvalidDocument("settings", [Problem("models", reason, "one model a stream")])
-        scored[model.stream] = model.name
-    return models
-
-
-def with_scores(streams: Mapping[str, Stream], models: Sequence[Model]) -> dict[str, Stream]:
-    """The streams, by name, those that a model scores with the column `score`."""
-    scored = {model.stream for model in models}
-    return {
-        name: replace(stream, derived=(*stream.derived, score_field())) if name in scored else stream
-        for name, stream in streams.items()
-    }
 
 
 def scored_events(batch: Batch, told: Told) -> list[ScoredEvent]:

@@ -178,6 +178,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     app: Annotated[str, _meta("application id: prefix of topics, groups and transactions")] = "stakeout"
     streams: Annotated[tuple[str, ...], _meta("files that declare the streams; commas between them in a variable")] = ()
+    views: Annotated[tuple[str, ...], _meta("files that declare feature views")] = ()
     models: Annotated[tuple[str, ...], _meta("files that declare models; their champions score")] = ()
     files: Annotated[dict[str, str], _meta("run through these NDJSON files, topic → path, and end; file only")] = {}
     lane: Lane = Lane()

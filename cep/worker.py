@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cep.declared import Declared, declared, definitions
 from cep.health import Health, served
 from cep.lane import Flow, Lane, Machine, Stages
 from cep.log.files import FileSource
@@ -34,7 +35,7 @@ from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.settings import Settings
 from cep.telemetry import LaneCounts, log_to_stderr
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
-from events.schema import Stream, read_stream
+from events.schema import read_stream
 
 if TYPE_CHECKING:
     from cep.scored import Told
@@ -134,12 +135,17 @@ def production(settings: Settings) -> Engine:
     from cep.matcher.matcher import Matcher
     from cep.warm import run_all
     from events.columns import StringTable
+    from features.views import LiveView
 
     if not settings.streams:
         hint = "name their files: streams, or STAKEOUT_STREAMS"
         raise InvalidDocument("settings", [Problem("streams", "no streams are declared", hint)])
-    declared = tuple(read_stream(_text(Path(name)), name) for name in settings.streams)
-    champions, streams = scoring(settings, declared)
+    known = declared(
+        [read_stream(_text(Path(name)), name) for name in settings.streams],
+        {name: _text(Path(name), "view") for name in settings.views},
+        {name: _text(Path(name), "model") for name in settings.models},
+    )
+    champions, streams = scoring(settings, known), tuple(known.streams.values())
     stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
     run_all()  # the kernels are loaded, or compiled, before the first batch waits for them
     limits = settings.limits
@@ -148,7 +154,8 @@ def production(settings: Settings) -> Engine:
     def state() -> pipeline.LaneState:
         matcher = Matcher(partials_max=limits.partials_per_key_max)
         strings = StringTable(limits.strings_max)
-        return pipeline.LaneState(streams, strings, matcher, limits.patterns_max, told=champions())
+        views = tuple(LiveView(view) for view in known.views)
+        return pipeline.LaneState(streams, strings, matcher, limits.patterns_max, views=views, told=champions())
 
     return Engine(
         tuple(stream.topic for stream in streams),
@@ -156,31 +163,26 @@ def production(settings: Settings) -> Engine:
     )
 
 
-def scoring(settings: Settings, declared: tuple[Stream, ...]) -> tuple[Callable[[], Told], tuple[Stream, ...]]:
-    """What scores in a new lane, and the streams with the column `score` where one does.
+def scoring(settings: Settings, known: Declared) -> Callable[[], Told]:
+    """What scores in a new lane. Raises ServiceUnavailable."""
+    from cep.scored import Told
 
-    Raises InvalidDocument, ServiceUnavailable.
-    """
-    from cep.scored import Told, models_of, with_scores
-
-    by_name = {stream.name: stream for stream in declared}
-    if not settings.models:
-        return lambda: Told(streams=by_name), declared
+    if not known.models:
+        return lambda: Told(streams=known.streams)
     from models.champion import Champion
     from models.registry import Registry
     from models.scorer import Scorer
 
-    models = models_of({name: _text(Path(name), "model") for name in settings.models}, by_name)
-    registry = Registry(settings.address.store)
+    registry, views = Registry(settings.address.store), definitions(known.views)
 
     def load(name: str, version: int) -> Scorer:
-        return Scorer(registry.card(name, version), registry.model(name, version), by_name)
+        return Scorer(registry.card(name, version), registry.model(name, version), known.streams, views)
 
     def told() -> Told:
-        champions = tuple(Champion(model.name, model.stream, load) for model in models)
-        return Told(champions, by_name, settings.scores.above)
+        champions = tuple(Champion(model.name, model.stream, load) for model in known.models)
+        return Told(champions, known.streams, settings.scores.above)
 
-    return told, tuple(with_scores(by_name, models).values())
+    return told
 
 
 def failpoint_of(environ: Mapping[str, str]) -> Failpoint:

@@ -601,12 +601,17 @@ class _Reader:
         return self.refuse(node, f"there is no field {name!r}", hint)
 
     def name(self, node: exp.Expr) -> tuple[str, str] | None:
-        """(step or "", field) of a column."""
-        parts = [node.args.get(part) for part in ("catalog", "db", "table", "this")]
-        if any(parts[:2]) or not isinstance(node.this, exp.Identifier) or not node.name:
-            self.refuse(node, "a name is `field` or `step.field`", 'write "a.b" for a field with a point in its name')
+        """(step or "", field) of a column; a field of a feature view is `view.feature`."""
+        if node.args.get("catalog") or not isinstance(node.this, exp.Identifier) or not node.name:
+            hint = 'write "a.b" for a field with a point in its name'
+            self.refuse(node, "a name is `field`, `step.field`, `view.feature` or `step.view.feature`", hint)
             return None
-        return node.text("table"), node.name
+        step, first, name = node.text("db"), node.text("table"), node.name
+        if step:
+            return step, f"{first}.{name}"
+        if first and first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields):
+            return "", f"{first}.{name}"
+        return first, name
 
     def past(self, aggregate: Aggregate, node: exp.Expr, step: str, name: str) -> Expression | None:
         """An aggregate over the field of a step's events."""

@@ -16,14 +16,11 @@ import numpy as np
 from events.columns import Batch, Column, Layout
 from events.errors import IntegrityViolation
 from events.schema import Stream
-from events.types import FLOAT64, INT64, Type
+from events.types import FLOAT64, Type
 from models.card import Card, fingerprint_of
 from models.document import SCORE
 from models.graph import verified
 from models.vector import vectors_of
-
-FEATURE_TYPES = {str(INT64): INT64, str(FLOAT64): FLOAT64}
-"""What a feature can be."""
 
 
 class Scorer:
@@ -42,8 +39,8 @@ class Scorer:
         """
         self.card, self.failed, self.degraded = card, 0, False
         where = f"model {card.name} version {card.version}"
-        _check_inputs(card, streams, where)
         _check_views(card, views or {}, where)
+        _check_inputs(card, streams, where)
         self._graph = verified(card, model, where)
         self._types = _types(card, streams)
         self._missing = [one.missing for one in card.inputs]
@@ -98,8 +95,12 @@ class Scorer:
 
 
 def _types(card: Card, streams: Mapping[str, Stream]) -> list[Type]:
-    fields = {field.name: field.type for field in streams[card.stream].fields}
-    return [fields.get(one.name) or FEATURE_TYPES[one.type] for one in card.inputs]
+    fields = _fields(streams[card.stream])
+    return [fields[one.name] for one in card.inputs]
+
+
+def _fields(stream: Stream) -> dict[str, Type]:
+    return {field.name: field.type for field in (*stream.fields, *stream.derived)}
 
 
 def _check_inputs(card: Card, streams: Mapping[str, Stream], where: str) -> None:
@@ -107,13 +108,12 @@ def _check_inputs(card: Card, streams: Mapping[str, Stream], where: str) -> None
     stream = streams.get(card.stream)
     if stream is None:
         raise IntegrityViolation(f"{where}: scores the stream {card.stream}, which isn't declared", "declare it")
-    fields = {field.name: str(field.type) for field in stream.fields}
+    fields = _fields(stream)
     wrong = [
         f"{one.name} was {one.type}, is {fields.get(one.name, 'gone')}"
         for one in card.inputs
-        if "." not in one.name and fields.get(one.name) != one.type
+        if str(fields.get(one.name)) != one.type
     ]
-    wrong += [f"{one.name} is {one.type}" for one in card.inputs if "." in one.name and one.type not in FEATURE_TYPES]
     if wrong:
         raise IntegrityViolation(
             f"{where}: its inputs aren't those of the stream {card.stream}: {'; '.join(wrong)}", "train it anew"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cep.cli.documents import files_in, load_streams, stream_paths, text_of
+from cep.declared import Declared, declared
 from cep.settings import Settings, load
 from events.errors import InvalidDocument, Problem
 from events.schema import Stream
@@ -32,14 +33,17 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def streams_of(options: argparse.Namespace, settings: Settings, near: Sequence[Path] = ()) -> dict[str, Stream]:
-    """The declared streams by name, with the column `score` where one of the settings' models scores."""
-    paths = stream_paths(options.streams, settings.streams, near)
-    streams = {stream.name: stream for stream in load_streams(paths)}
-    if not settings.models:
-        return streams
-    from cep.scored import models_of, with_scores
+    """The declared streams by name, with the columns that the settings' views and models add."""
+    return dict(declared_of(options, settings, near).streams)
 
-    return with_scores(streams, models_of({name: text_of(Path(name), "model") for name in settings.models}, streams))
+
+def declared_of(options: argparse.Namespace, settings: Settings, near: Sequence[Path] = ()) -> Declared:
+    """Streams, views and models."""
+    return declared(
+        load_streams(stream_paths(options.streams, settings.streams, near)),
+        {name: text_of(Path(name), "view") for name in settings.views},
+        {name: text_of(Path(name), "model") for name in settings.models},
+    )
 
 
 def with_streams(options: argparse.Namespace, settings: Settings) -> Settings:

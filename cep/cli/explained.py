@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from cep.automaton.plan import Plan, layout_of
-from cep.backtest import NoRecords, one_stream
+from cep.backtest import one_stream
 from cep.cli.configured import pairs, say, say_json
 from cep.explain import Key, Run, begins, event_of, events_by_key, explain_run
 from cep.explain_text import text_of_key, text_of_run
-from cep.history import History, read_history
+from cep.history import History, NoRecords, read_history
 from cep.matcher.matcher import NEVER_US
 from events.columns import I64, Batch, Layout, StringTable
 from events.errors import InvalidDocument, Problem

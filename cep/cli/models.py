@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cep.cli.configured import control_log, pairs, say, say_json, settings_of, streams_of
+from cep.cli.configured import control_log, declared_of, pairs, say, say_json, settings_of
 from cep.cli.documents import text_of
 from cep.control import Change, ControlRecord, ModelAlias, ModelVersion, read, write
+from cep.declared import definitions
 from models.document import read_model
 from models.registry import Registry
 
@@ -29,16 +30,16 @@ def train(options: argparse.Namespace) -> int:
 
     settings, path = settings_of(options), Path(options.model)
     text = text_of(path, "model")
-    streams = streams_of(options, settings, [path])
-    model = read_model(text, streams, where=str(path))
-    stream = streams[model.stream]
+    known = declared_of(options, msgspec.structs.replace(settings, models=()), [path])
+    model = read_model(text, known.streams, known.features, str(path))
+    stream, views = known.streams[model.stream], [view for view in known.views if view.name in model.views]
     if options.data:
         columns = pairs(options.map, "--map", "FIELD=COLUMN", "card_id=CARD_NO")
-        sample = sample_of(Path(options.data), model, stream, columns)
+        sample = sample_of(Path(options.data), model, stream, columns, views)
     else:
-        sample = sample_simulated(options.simulate, options.seed, model, stream)
+        sample = sample_simulated(options.simulate, options.seed, model, stream, views)
     registry = Registry(settings.address.store)
-    card, data = training.train(model, sample, registry.next_version(model.name), tell=_tell)
+    card, data = training.train(model, sample, registry.next_version(model.name), definitions(views), _tell)
     registry.add(card, data)
     if options.json:
         say_json(msgspec.to_builtins(card))

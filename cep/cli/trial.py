@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from cep.cli.configured import pairs, say_json, settings_of, streams_of
+from cep.cli.configured import declared_of, pairs, say_json, settings_of
 from events.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -287,7 +287,8 @@ def backtest(options: argparse.Namespace) -> int:
     from cep.warm import is_warm, warm
 
     paths = [Path(name) for name in options.patterns]
-    streams = streams_of(options, settings_of(options), paths)
+    known = declared_of(options, settings_of(options), paths)
+    streams = known.streams
     patterns = [pattern for _, pattern in load_patterns(paths, streams)]
     columns = pairs(options.map, "--map", "FIELD=COLUMN", "card_id=CARD_NO")
     if not is_warm():
@@ -299,6 +300,7 @@ def backtest(options: argparse.Namespace) -> int:
             list(streams.values()),
             Path(options.data),
             columns=columns,
+            views=known.views,
             label=options.label,
             value=options.value,
             by=options.by,

@@ -38,6 +38,7 @@ class AlertLine(BaseModel):
     processed_at: datetime
     measures: dict[str, Any]
     suppressed: bool
+    degraded: bool = Field(description="a model failed on one of its events")
     lane: int
     sequence: int
 
@@ -72,7 +73,7 @@ def line(alert: Alert) -> dict[str, Any]:
     told["at"] = instant_text(alert.at_us)
     told["started_at"] = instant_text(alert.started_at_us)
     told["processed_at"] = instant_text(alert.processed_at_us)
-    for name in ("measures", "suppressed", "lane", "sequence"):
+    for name in ("measures", "suppressed", "degraded", "lane", "sequence"):
         told[name] = getattr(alert, name)
     return told
 

@@ -22,13 +22,18 @@ GROUP = "\x1e"
 UNIT = "\x1f"
 
 
-class MatchedEvent(msgspec.Struct, frozen=True):
-    """One event of a match, bound to its step. `event` is the record's own JSON."""
+class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event of a match, bound to its step. `event` is the record's own JSON.
+
+    features: what was added to it: `view.feature` and `score` as of the event, those that are not null; left out of the
+              JSON where there are none
+    """
 
     step: str
     event_id: str
     at_us: int
     event: msgspec.Raw
+    features: dict[str, int | float] = msgspec.field(default_factory=dict)
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +41,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     at_us:     instant of the last matched event, or of the end of the window
     measures:  the pattern's, each as JSON (`cep.measures`), by name
+    degraded:  a model failed on one of the events: the score there is its fallback or null
     lane, epoch, sequence: set by the commit; `sequence` is gapless per lane and output topic
     processed_at_us: wall time of the batch in the journal, so that a replay writes the same record
     """
@@ -52,6 +58,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     events: list[MatchedEvent]
     measures: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     suppressed: bool = False
+    degraded: bool = False
     lane: int = 0
     epoch: int = 0
     sequence: int = 0

@@ -55,15 +55,16 @@ def as_json(value: Value | None) -> msgspec.Raw:
 
 
 class MeasuredFields:
-    """Reads out of a pattern's matched records the fields that its measures need."""
+    """Reads out of a pattern's matched records the fields that its measures need; features and scores aren't there."""
 
     def __init__(self, pattern: Pattern, streams: Sequence[Stream]) -> None:
         first = pattern.streams[0]
         self._stream_of = {step.name: step.stream or first for step in flatten(pattern.steps)}
+        recorded = {stream.name: {field.name for field in stream.fields} for stream in streams}
         read: dict[str, set[str]] = {}
         for measure in pattern.measures:
             for past in references(measure.value):
-                if past.field:
+                if past.field and past.field in recorded[self._stream_of[past.step]]:
                     read.setdefault(self._stream_of[past.step], set()).add(past.field)
         self._fields = {stream.name: _Fields(stream, sorted(read[stream.name])) for stream in streams
                         if stream.name in read}  # fmt: skip

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
 from cep.measures import MeasuredFields, as_json, measured
 from cep.scored import ScoredEvent, Told, scored_events
-from events.columns import Batch, Layout, StringTable
+from events.columns import Batch, Column, Layout, StringTable, value_of
 from events.errors import InvalidDocument, LimitReached
 from events.expression import Event, Value
 from events.schema import Stream
@@ -54,12 +55,21 @@ class Running:
     measured: MeasuredFields | None = None
 
 
+class Captured(NamedTuple):
+    """What an alert tells of an event. added: the values of features and score; failed: did a model fail on it?"""
+
+    event_id: str
+    payload: bytes
+    added: dict[str, Value]
+    failed: bool
+
+
 @dataclass(slots=True)
 class LaneState:
     """Everything a lane derives from its log.
 
     layout:   the columns batches must have: what keys and conditions of the running patterns read
-    captured: number in the log → (event id, JSON) of every event that a partial has taken
+    captured: number in the log → what an alert would tell of it, for every event that a partial has taken
     patterns_max: plans it may hold, draining ones included
     views, told: features first, then what scores; `told` also says which scored events go out
     """
@@ -71,7 +81,7 @@ class LaneState:
     patterns_max: int = c.PATTERNS_MAX
     running: list[Running | None] = field(default_factory=list)
     versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    captured: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    captured: dict[int, Captured] = field(default_factory=dict)
     views: tuple[Enrichment, ...] = ()
     told: Told = field(default_factory=Told)
 
@@ -82,6 +92,11 @@ class LaneState:
     def enrichments(self) -> tuple[Enrichment, ...]:
         """In the order in which they run."""
         return (*self.views, *self.told.champions)
+
+    @property
+    def added(self) -> set[str]:
+        """The names of the columns that enrichments fill."""
+        return {column.name for one in self.enrichments for column in one.columns()}
 
     def enriched(self) -> set[tuple[str, str]]:
         """The columns that enrichments read and fill."""
@@ -202,12 +217,28 @@ def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> Non
     """Keep the records that partials have taken from this batch, and forget those that none holds any more."""
     live = state.matcher.live_sequences()
     fresh = live[np.searchsorted(live, first) :]
+    failed = state.told.failed_rows()
+    added = [column for column in state.layout.columns if column.name in state.added]
     for sequence in {*fresh.tolist(), *matches.sequences[matches.sequences >= first].tolist()}:
         row = sequence - first
-        state.captured[sequence] = (batch.records.event_id(row), batch.records.payload(row))
+        values = added_to(batch, row, added, state) if added else {}
+        state.captured[sequence] = Captured(
+            batch.records.event_id(row), batch.records.payload(row), values, row in failed
+        )
     if len(state.captured) > 4096 and len(state.captured) > 2 * len(live):
         kept = {*live.tolist(), *matches.sequences.tolist()}
         state.captured = {sequence: state.captured[sequence] for sequence in state.captured if sequence in kept}
+
+
+def added_to(batch: Batch, row: int, added: Sequence[Column], state: LaneState) -> dict[str, Value]:
+    """What views and models gave an event, by name; nulls are left out."""
+    stream = batch.layout.streams[batch.stream[row]]
+    places = [(one, batch.layout.positions[stream, one.name]) for one in added if one.stream == stream]
+    return {
+        one.name: value_of(int(batch.values[place, row]), one.type, state.strings)
+        for one, place in places
+        if not batch.nulls[place, row]
+    }
 
 
 def outcome(matches: Matches, before: np.ndarray[Any, np.dtype[np.int64]], state: LaneState) -> Outcome:
@@ -257,10 +288,11 @@ def fields_measured(matches: Matches, state: LaneState) -> dict[int, dict[int, E
             continue
         mine = np.repeat(matches.plan == place, np.diff(matches.offsets))
         taken = {
-            sequence: (running.plan.steps[step].name, state.captured[sequence][1])
+            sequence: (running.plan.steps[step].name, state.captured[sequence].payload)
             for step, sequence in zip(matches.steps[mine].tolist(), matches.sequences[mine].tolist(), strict=True)
         }
-        read[place] = running.measured.read(taken)
+        fields = running.measured.read(taken)
+        read[place] = {sequence: {**event, **state.captured[sequence].added} for sequence, event in fields.items()}
     return read
 
 
@@ -286,7 +318,13 @@ def alert_of(
     """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
     pattern, captured, names = plan.pattern, state.captured, [step.name for step in plan.steps]
     events = [
-        MatchedEvent(names[step], captured[sequence][0], event_at_us, msgspec.Raw(captured[sequence][1]))
+        MatchedEvent(
+            names[step],
+            captured[sequence].event_id,
+            event_at_us,
+            msgspec.Raw(captured[sequence].payload),
+            {name: plain_number(value) for name, value in captured[sequence].added.items()},
+        )
         for step, sequence, event_at_us in taken
     ]
     by_step: dict[int, list[MatchedEvent]] = {step: [] for step in sorted({step for step, _, _ in taken})}
@@ -295,7 +333,7 @@ def alert_of(
     ids = [(names[step], [event.event_id for event in found]) for step, found in by_step.items()]
     read = steps_read(pattern.alert.message)
     bodies = {
-        names[step]: [msgspec.json.decode(event.event) for event in found]
+        names[step]: [{**msgspec.json.decode(event.event), **event.features} for event in found]
         for step, found in by_step.items()
         if names[step] in read
     }
@@ -311,7 +349,14 @@ def alert_of(
         started_at_us=taken[0][2],
         events=events,
         measures={name: as_json(value) for name, value in measures.items()},
+        degraded=any(captured[sequence].failed for _, sequence, _ in taken),
     )
+
+
+def plain_number(value: Value) -> int | float:
+    """A feature as JSON has it: int64 and instants are whole, a decimal is the nearest float64."""
+    assert not isinstance(value, str), "no feature is a string"
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def key_of(

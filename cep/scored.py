@@ -57,10 +57,9 @@ class Told:
     streams: Mapping[str, Stream] = field(default_factory=dict)
     above: float = 2.0
 
-    @property
-    def degraded(self) -> bool:
-        """Did a model fail in the last batch? What was decided since then was decided without it."""
-        return any(champion.degraded for champion in self.champions)
+    def failed_rows(self) -> set[int]:
+        """The events of the last batch on which a model failed: what they are part of was decided without it."""
+        return {row for champion in self.champions for row in champion.failed_rows()}
 
     def apply(self, change: ModelVersion | ModelAlias) -> None:
         """A change of one of its models; those of others are not its concern."""

@@ -40,6 +40,7 @@ from cep.alert import Alert
 from cep.automaton.plan import compile_pattern
 from cep.cli.documents import load_streams, stream_paths, text_of
 from cep.control import Activate, PatternVersion
+from cep.declared import declared
 from cep.explain import events_by_key, explain_run
 from cep.explain_text import text_of_key, text_of_run
 from cep.language.document import dump_pattern, read_pattern
@@ -51,6 +52,7 @@ from events.duration import duration_us
 from events.errors import InvalidDocument, Problem
 from events.schema import Field, Format, Stream
 from events.types import BOOL, INSTANT, INT64, STRING, Kind, Type
+from features.views import LiveView
 
 START_US = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z, where `@0s` is."""
@@ -70,8 +72,13 @@ Source = str | Path | Mapping[str, object]
 Streams = str | Path | Sequence[Stream] | None
 """A file or folder of declarations, or what was read from them."""
 
+Views = Sequence[str | Path]
+"""Feature views: files, or YAML texts."""
 
-def matches(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[Match]:
+
+def matches(
+    pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = ""
+) -> list[Match]:
     """The matches, in the order in which they come out.
 
     >>> small_then_big = '''
@@ -92,17 +99,21 @@ def matches(pattern: Source, events: str, *, streams: Streams = None, until: str
 
     Raises InvalidDocument with every problem of the pattern or of the text.
     """
-    return [match_of(alert) for alert in scene(pattern, events, streams=streams, until=until).alerts
+    return [match_of(alert) for alert in scene(pattern, events, streams=streams, views=views, until=until).alerts
             if alert.kind == "match"]  # fmt: skip
 
 
-def timeouts(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[Match]:
+def timeouts(
+    pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = ""
+) -> list[Match]:
     """The partials whose window ended, if the pattern asks for them with `timeouts: true`."""
-    return [match_of(alert) for alert in scene(pattern, events, streams=streams, until=until).alerts
+    return [match_of(alert) for alert in scene(pattern, events, streams=streams, views=views, until=until).alerts
             if alert.kind == "timeout"]  # fmt: skip
 
 
-def sentences(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[str]:
+def sentences(
+    pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = ""
+) -> list[str]:
     """The sentence of each alert.
 
     >>> sentences({"name": "large", "stream": "payments", "key": ["card"],
@@ -110,10 +121,12 @@ def sentences(pattern: Source, events: str, *, streams: Streams = None, until: s
     ...            "alert": {"message": "{it.amount} on card {card}"}}, "card=7 amount=120.50")
     ['120.5 on card 7']
     """
-    return [alert.message for alert in scene(pattern, events, streams=streams, until=until).alerts]
+    return [alert.message for alert in scene(pattern, events, streams=streams, views=views, until=until).alerts]
 
 
-def measures(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> list[dict[str, object]]:
+def measures(
+    pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = ""
+) -> list[dict[str, object]]:
     """The measures of each alert, as JSON has them: a decimal is a number, an instant microseconds, NULL None.
 
     >>> measures({"name": "large", "stream": "payments", "key": ["card"],
@@ -122,7 +135,7 @@ def measures(pattern: Source, events: str, *, streams: Streams = None, until: st
     [{'note': None, 'over': 20.5}]
     """
     return [{name: msgspec.json.decode(value) for name, value in alert.measures.items()}
-            for alert in scene(pattern, events, streams=streams, until=until).alerts]  # fmt: skip
+            for alert in scene(pattern, events, streams=streams, views=views, until=until).alerts]  # fmt: skip
 
 
 def explain(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> str:
@@ -164,22 +177,27 @@ class Scene:
     state: LaneState
 
 
-def scene(pattern: Source, events: str, *, streams: Streams = None, until: str = "") -> Scene:
+def scene(pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = "") -> Scene:
     """Play a text through the whole line, from columns to alerts; `matches` and its like show parts of it."""
-    _, rows, state = _ready(pattern, events, streams)
+    _, rows, state = _ready(pattern, events, streams, views)
     alerts = process(_batch(rows, state), state).alerts if rows else []
     return Scene([*alerts, *advance(_end_us(until), state).alerts], state)
 
 
-def _ready(pattern: Source, events: str, streams: Streams) -> tuple[Pattern, list[Row], LaneState]:
+def _ready(pattern: Source, events: str, streams: Streams, views: Views = ()) -> tuple[Pattern, list[Row], LaneState]:
     """The pattern, the events of the text, and a lane that waits for them with the pattern live."""
     lines = read_lines(events)
-    declared = _declared(pattern, streams, lines)
-    wanted = _pattern(pattern, {stream.name: stream for stream in declared})
-    rows = _typed(lines, [stream for stream in declared if stream.name in wanted.streams])
-    state = LaneState(tuple(declared))
+    known = declared(_declared(pattern, streams, lines), {name: _view_text(name) for name in map(str, views)})
+    wanted = _pattern(pattern, known.streams)
+    rows = _typed(lines, [stream for name, stream in known.streams.items() if name in wanted.streams])
+    state = LaneState(tuple(known.streams.values()), views=tuple(LiveView(view) for view in known.views))
     state.apply([PatternVersion(wanted.name, 1, dump_pattern(wanted)), Activate(wanted.name, 1)])
     return wanted, rows, state
+
+
+def _view_text(source: str) -> str:
+    """A view's file, or its own text."""
+    return source if "\n" in source else text_of(Path(source), "view")
 
 
 def _end_us(until: str) -> int:

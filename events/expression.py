@@ -603,15 +603,14 @@ class _Reader:
     def name(self, node: exp.Expr) -> tuple[str, str] | None:
         """(step or "", field) of a column; a field of a feature view is `view.feature`."""
         if node.args.get("catalog") or not isinstance(node.this, exp.Identifier) or not node.name:
-            hint = 'write "a.b" for a field with a point in its name'
-            self.refuse(node, "a name is `field`, `step.field`, `view.feature` or `step.view.feature`", hint)
+            reason = "a name is `field`, `step.field`, `view.feature` or `step.view.feature`"
+            self.refuse(node, reason, 'write "a.b" for a field with a point in its name')
             return None
-        step, first, name = node.text("db"), node.text("table"), node.name
-        if step:
-            return step, f"{first}.{name}"
-        if first and first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields):
-            return "", f"{first}.{name}"
-        return first, name
+        first, name = node.text("table"), node.name
+        if node.args.get("db"):
+            return node.text("db"), f"{first}.{name}"
+        feature = first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields)
+        return ("", f"{first}.{name}") if feature else (first, name)
 
     def past(self, aggregate: Aggregate, node: exp.Expr, step: str, name: str) -> Expression | None:
         """An aggregate over the field of a step's events."""

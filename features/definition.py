@@ -35,7 +35,7 @@ from enum import IntEnum
 from events.duration import duration_text
 from events.errors import InvalidDocument
 from events.expression import Expression, attempt, render
-from events.schema import NAME, Field, Stream, _did_you_mean, _parse, _Reader, _shown
+from events.schema import NAME, Field, Sensitivity, Stream, _did_you_mean, _parse, _Reader, _shown
 from events.types import FLOAT64, INT64, Kind, Type
 
 FEATURES_MAX = 62
@@ -272,6 +272,8 @@ def _aggregate(
         reader.problem(where, f"{match[1]} needs numbers, and {name} is {kind}")
     if aggregate in (Aggregate.MIN, Aggregate.MAX) and not (kind.is_number or kind.kind is Kind.INSTANT):
         reader.problem(where, f"{match[1]} needs numbers or instants, and {name} is {kind}")
+    if fields[name].sensitivity is Sensitivity.SECRET and aggregate not in (Aggregate.COUNT, Aggregate.DISTINCT):
+        reader.problem(where, f"{name} is secret: {match[1]} would show it", "count it, or count its distinct values")
     if aggregate is Aggregate.DISTINCT and kind.kind is Kind.FLOAT64:
         reader.problem(where, f"{name} is a float64: equal values could differ")
     return aggregate, fields[name]

@@ -31,10 +31,9 @@ class Champion:
         self.scorer: Scorer | None = None
         self._digests: dict[int, str] = {}
 
-    @property
-    def degraded(self) -> bool:
-        """Did it give an event of the last batch no score?"""
-        return self.scorer is not None and self.scorer.degraded
+    def failed_rows(self) -> list[int]:
+        """The events of the last batch that it should have scored and couldn't."""
+        return self.scorer.failed_rows.tolist() if self.scorer else []
 
     def version(self, version: int, digest: str) -> None:
         """That version exists, with this file."""

@@ -3,7 +3,7 @@
     batch ─▶ rows of the stream ─▶ vectors ─▶ Graph ─▶ values[score], nulls[score], in place
 
 A score depends on nothing but the event's own vector: any split into batches gives the same. Where the model fails,
-the score is its declared fallback or null, counted in `failed`; `degraded` says so of the last batch.
+the score is its declared fallback or null, counted in `failed`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from events.columns import Batch, Column, Layout
+from events.columns import I64, Batch, Column, Layout
 from events.errors import IntegrityViolation
 from events.schema import Stream
 from events.types import FLOAT64, Type
@@ -26,8 +26,8 @@ from models.vector import vectors_of
 class Scorer:
     """One version of a model, verified. One thread uses it.
 
-    failed:   rows that the model gave no score, so far
-    degraded: were there any in the last batch?
+    failed:      events that the model gave no score, so far
+    failed_rows: those of the last batch
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class Scorer:
 
         Raises IntegrityViolation with the difference if file, card, streams and views don't fit each other.
         """
-        self.card, self.failed, self.degraded = card, 0, False
+        self.card, self.failed = card, 0
+        self.failed_rows: I64 = np.zeros(0, np.int64)
         where = f"model {card.name} version {card.version}"
         _check_views(card, views or {}, where)
         _check_inputs(card, streams, where)
@@ -75,7 +76,7 @@ class Scorer:
 
     def compute(self, batch: Batch) -> None:
         """Fills `score` of the events of its stream, in place."""
-        self.degraded = False
+        self.failed_rows = np.zeros(0, np.int64)
         if self._score is None:
             return
         rows = np.flatnonzero(batch.stream == self._stream)
@@ -85,8 +86,8 @@ class Scorer:
         scores = self._graph.score(vectors)
         failed = np.isnan(scores)
         if failed.any():
-            self.degraded = True
-            self.failed += int(failed.sum())
+            self.failed_rows = rows[failed]
+            self.failed += len(self.failed_rows)
             if self.card.fallback is not None:
                 scores[failed], failed[:] = self.card.fallback, False
         batch.nulls[self._score, rows] = failed

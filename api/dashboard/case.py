@@ -33,6 +33,7 @@ from cep.storage.database import reading, writing
 from cep.storage.queries import Filters, Listed, read_alert, read_alerts
 from events.errors import InvalidDocument
 from events.schema import Stream
+from models.document import SCORE
 
 router = APIRouter(route_class=Screen)
 
@@ -135,7 +136,7 @@ def event_lines(
                 event.at_us,
                 "" if before_us is None else f"+{length(max(0, event.at_us - before_us))}",
                 tuple(Cell(shown.get(name, ""), name in read.get(event.step, columns)) for name in columns),
-                tuple((name, f"{value:g}") for name, value in (getattr(event, "features", None) or {}).items()),
+                tuple((name, f"{value:.12g}") for name, value in event.features.items() if name != SCORE),
                 score_text(score_of(event)),
             )
         )

@@ -15,9 +15,11 @@ from api.dashboard.visitor import Known
 from api.dashboard.wording import age, body_of, entity, moment, money
 from api.deps import ServicesNow
 from api.problems import Refusal
+from cep.alert import MatchedEvent
 from cep.storage.database import reading
 from cep.storage.queries import Filters, Listed, newest_sequences, read_alerts
 from events.duration import UNITS_US
+from models.document import SCORE
 
 router = APIRouter(route_class=Screen)
 
@@ -141,10 +143,9 @@ def line_of(listed: Listed, now_us: int) -> Line:
     )
 
 
-def score_of(event: object) -> float | None:
-    """The score as of an event, where a model gave it one."""
-    found = getattr(event, "score", None)
-    return float(found) if isinstance(found, int | float) else None
+def score_of(event: MatchedEvent) -> float | None:
+    """The score of an event, where a model gave it one."""
+    return event.features.get(SCORE)
 
 
 def score_text(score: float | None) -> str:

@@ -145,13 +145,11 @@ class Known:
 
     streams: the fields of each stream that the pattern reads, as far as the stream exists
     steps:   the fields of each step's events, as far as its stream exists
-    recorded: of each such step, those that its records have: what messages and measures are made of
     secret:  of each such step, the fields that no message may show
     """
 
     streams: Mapping[str, Fields]
     steps: Mapping[str, Fields]
-    recorded: Mapping[str, Fields]
     secret: Mapping[str, frozenset[str]]
 
 
@@ -173,11 +171,14 @@ def read_streams(
     types = {
         name: {each.name: each.type for each in (*stream.fields, *stream.derived)} for name, stream in existing.items()
     }
-    recorded = {name: {each.name: each.type for each in stream.fields} for name, stream in existing.items()}
+    views = {each.name.partition(".")[0] for stream in existing.values() for each in stream.derived if "." in each.name}
+    for place in places(steps):
+        if isinstance(place.item, Step) and place.item.name in views:
+            reason = f"`{place.item.name}` is also a feature view: {place.item.name}.x could be either's"
+            section.notes.add(f"{place.path}.name", reason, "give the step another name")
     return used, Known(
         types,
         {step.name: types[step.stream] for step in flat if step.stream in types},
-        {step.name: recorded[step.stream] for step in flat if step.stream in types},
         {step.name: secrets(existing[step.stream]) for step in flat if step.stream in types},
     )
 
@@ -254,12 +255,12 @@ def read_alert(section: Section, steps: tuple[Step | Group, ...], key: Sequence[
 
 
 def absent_and_taken(steps: tuple[Step | Group, ...], known: Known) -> tuple[list[str], Mapping[str, Fields] | None]:
-    """The steps that must not occur, and the recorded fields of the others; None if a step's stream is unknown."""
+    """The steps that must not occur, and the fields of the others; None if a step's stream is unknown."""
     flat = flatten(steps)
     negated = [step.name for step in flat if step.contiguity.negated]
     if any(step.name not in known.steps for step in flat):
         return negated, None
-    return negated, {name: fields for name, fields in known.recorded.items() if name not in negated}
+    return negated, {name: fields for name, fields in known.steps.items() if name not in negated}
 
 
 def read_measures(

@@ -6,6 +6,7 @@
     {first(step.field)}   of its first event; `last` too
     {count(step)}         how many events the step took
     {sum(step.field)}     and avg, min, max: over the step's events, nulls left out
+    {step.view.feature}   a feature as of that event; {step.score} its score
     {card_id}             a key field
     {loss}                a measure
     {{ and }}             the braces themselves
@@ -35,8 +36,9 @@ AGGREGATES = ("count", *OF_EVENT, *OF_NUMBERS)
 
 TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 WORD = r"[A-Za-z_][A-Za-z0-9_]*"
-CALL = re.compile(rf"\s*({WORD})\s*\(\s*({WORD})\s*(?:\.\s*({WORD})\s*)?\)\s*")
-PATH = re.compile(rf"\s*({WORD})\s*(?:\.\s*({WORD})\s*)?")
+FIELD = rf"{WORD}(?:\.{WORD})?"
+CALL = re.compile(rf"\s*({WORD})\s*\(\s*({WORD})\s*(?:\.\s*({FIELD})\s*)?\)\s*")
+PATH = re.compile(rf"\s*({WORD})\s*(?:\.\s*({FIELD})\s*)?")
 
 
 @dataclass(frozen=True, slots=True)

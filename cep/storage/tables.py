@@ -32,6 +32,7 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    false,
 )
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
@@ -105,6 +106,7 @@ alerts = Table(
     Column("events", JsonText, nullable=False),
     Column("measures", JsonText, nullable=False, server_default="{}"),
     Column("suppressed", Boolean, nullable=False),
+    Column("degraded", Boolean, nullable=False, server_default=false()),
     Column("lane", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),

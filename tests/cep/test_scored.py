@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -224,6 +225,7 @@ def test_a_lane_that_was_killed_comes_to_the_same_scores_and_alerts(tmp_path: Pa
                 lane = house.lane()
             run(lane)
             house.champion(version)
+            time.sleep(0.005)  # the lane looks at the control log once a millisecond
             lane.step(0)
             lane.flush()
         outcomes.append((told(house.scores()), [alert["alert_id"] for alert in house.alerts()]))

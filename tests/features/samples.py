@@ -28,6 +28,7 @@ STREAM = read_stream(
       share: {type: float64, nullable: true}
       country: {type: string, nullable: true}
       online: bool
+      pin: {type: int64, nullable: true, sensitivity: secret}
     """
 )
 STREAMS = {STREAM.name: STREAM}

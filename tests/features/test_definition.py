@@ -74,6 +74,7 @@ def feature(**changed: Any) -> dict[str, Any]:
         (feature(aggregate="avg(country)"), "features[0].aggregate", "country is string"),
         (feature(aggregate="max(country)"), "features[0].aggregate", "country is string"),
         (feature(aggregate="distinct(share)"), "features[0].aggregate", "float64"),
+        (feature(aggregate="min(pin)"), "features[0].aggregate", "pin is secret"),
         (feature(aggregate=7), "features[0].aggregate", "found 7"),
         (feature(window={"sliding": "10"}), "features[0].window.sliding", "not a duration"),
         (feature(window={"sliding": "0s"}), "features[0].window.sliding", "more than nothing"),

@@ -67,7 +67,7 @@ def test_events_of_the_stream_have_a_score_and_others_have_none() -> None:
     of_stream = [score is not None for score in scores_of(events)]
     assert of_stream == (events.stream == 1).tolist()
     assert 0 < sum(of_stream) < 200
-    assert (judge.failed, judge.degraded) == (0, False)
+    assert (judge.failed, len(judge.failed_rows)) == (0, 0)
 
 
 def test_a_score_is_that_of_the_golden_rows() -> None:
@@ -109,10 +109,10 @@ def test_a_model_that_fails_gives_its_fallback_and_is_counted(
         broken.setattr(judge._graph._session, "run", lambda *_: 1 / 0)
         judge.compute(events)
     mine = int((events.stream == 1).sum())
-    assert (judge.failed, judge.degraded) == (mine, True)
+    assert (judge.failed, len(judge.failed_rows)) == (mine, mine)
     assert {one for one, of in zip(scores_of(events), events.stream, strict=True) if of == 1} == {score}
     judge.compute(batch(30, 2))
-    assert (judge.failed, judge.degraded) == (mine, False)
+    assert (judge.failed, len(judge.failed_rows)) == (mine, 0)
 
 
 # -- what is verified -------------------------------------------------------------------------------------------------

@@ -1,0 +1,205 @@
+"""Features in a lane: patterns read them, alerts tell them, a replay makes them again, a back-test has the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cep.backtest import backtest
+from cep.cli import main
+from cep.cli.documents import EXAMPLES, load_streams
+from cep.control import Activate, PatternVersion, write
+from cep.declared import declared
+from cep.lane import Lane
+from cep.language.document import dump_pattern, read_pattern
+from cep.log.protocol import ALERTS
+from cep.log.sqlite import SqliteControl, SqliteLog
+from cep.settings import Embedded, Settings
+from cep.settings import Lane as LaneSettings
+from cep.simulate import START_US, record, simulate
+from cep.testing import matches, measures, scene, sentences
+from cep.worker import embedded_lane, production
+from events.errors import InvalidDocument
+
+STREAM = EXAMPLES / "streams" / "transactions.yaml"
+VIEW = EXAMPLES / "views" / "card_velocity.yaml"
+PAYMENTS = [record(one.payment) for one in islice(simulate(5, cards=50, rate=2.0, flow_every_s=4.0), 600)]
+BUSY = {
+    "name": "busy-card",
+    "stream": "transactions",
+    "key": ["card_id"],
+    "within": "1h",
+    "skip": "past_last_event",
+    "steps": [
+        {"name": "busy", "where": "card_velocity.tx_count_10m >= 3"},
+        {
+            "name": "more",
+            "contiguity": "followed_by",
+            "where": "card_velocity.spend_24h > busy.card_velocity.spend_24h",
+        },
+    ],
+    "measures": {"spent": "more.card_velocity.spend_24h - busy.card_velocity.spend_24h"},
+    "alert": {"message": "{more.card_velocity.tx_count_10m} in ten minutes, {spent} more"},
+}
+CARD = """
+view: card
+entity: [card]
+features:
+  - {name: seen, aggregate: count, window: {sliding: 10m}}
+  - {name: spent, aggregate: sum(amount), window: {sliding: 10m}}
+"""
+EVENTS = """
+    card=7 amount=1.50 @0s
+    card=8 amount=9.00 @1s
+    card=7 amount=2.00 @2s
+    card=7 amount=3.25 @3s
+"""
+THIRD = {"name": "third", "stream": "payments", "key": ["card"], "steps": [{"name": "it", "where": "card.seen = 3"}]}
+
+
+def test_a_condition_reads_a_feature_as_of_its_event() -> None:
+    assert matches(THIRD, EVENTS, views=[CARD]) == [{"it": [4]}]
+    assert matches(THIRD, EVENTS + "\n card=7 amount=1 @14m", views=[CARD]) == [{"it": [4]}]
+
+
+def test_measures_and_sentences_read_it_also_of_an_earlier_event() -> None:
+    pattern = {
+        **THIRD,
+        "steps": [
+            {"name": "one", "where": "card.seen = 1"},
+            {"name": "two", "where": "card.spent > 2 * one.card.spent"},
+        ],
+        "measures": {"grew": "two.card.spent - one.card.spent"},
+        "alert": {"message": "{one.card.spent} to {two.card.spent}, {sum(two.card.seen)} payments"},
+    }
+    assert measures(pattern, EVENTS, views=[CARD]) == [{"grew": 2.0}]
+    assert sentences(pattern, EVENTS, views=[CARD]) == ["1.5 to 3.5, 2 payments"]
+
+
+def test_an_alert_tells_the_features_of_its_events() -> None:
+    (alert,) = scene(THIRD, EVENTS, views=[CARD]).alerts
+    assert alert.events[0].features == {"card.seen": 3, "card.spent": 6.75}
+    assert not alert.degraded
+    (plain,) = scene({**THIRD, "steps": [{"name": "it", "where": "amount > 5"}]}, EVENTS).alerts
+    assert b"features" not in msgspec.json.encode(plain.events[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"name": "it", "where": "card.sene > 1"}, "did you mean 'card.seen'"),
+        ({"name": "card", "where": "amount > 1"}, "also a feature view"),
+        ({"name": "it", "where": "other.seen > 1"}, "no step 'other'"),
+    ],
+)
+def test_what_is_refused(step: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        matches({**THIRD, "steps": [step]}, EVENTS, views=[CARD])
+    assert said in str(caught.value)
+
+
+def test_a_pattern_that_reads_features_comes_back_from_its_document() -> None:
+    streams = declared(load_streams([STREAM]), {"v": VIEW.read_text()}).streams
+    pattern = read_pattern(BUSY, streams)
+    assert read_pattern(dump_pattern(pattern), streams) == pattern
+
+
+class House:
+    """One SQLite log with lanes that are opened on it one after the other."""
+
+    def __init__(self, path: Path, records: int) -> None:
+        self.settings = Settings(
+            streams=(str(STREAM),),
+            views=(str(VIEW),),
+            embedded=Embedded(path=str(path / "log.db"), durable=False),
+            lane=LaneSettings(batch_records_max=records, control_look_ms=1),
+        )
+        self.log = SqliteLog(path / "log.db", durable=False)
+        self.control = SqliteControl(self.log)
+        self.lanes: list[Lane] = []
+        write(self.control, [PatternVersion("busy-card", 1, BUSY), Activate("busy-card", 1)], author="t", at_us=0)
+
+    def lane(self) -> Lane:
+        lane = embedded_lane(self.settings, production(self.settings), self.log)
+        self.lanes.append(lane)
+        for _ in lane.restore():
+            pass
+        return lane
+
+    def feed(self, payments: list[bytes]) -> None:
+        self.log.append("transactions", [(b"", payment) for payment in payments], START_US + 86_400_000_000)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(value) for _, _, value in self.log.outputs(ALERTS)]
+
+    def close(self) -> None:
+        for lane in self.lanes:
+            lane.close()
+        self.log.close()
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Iterator[list[House]]:
+    found = []
+    for name, records in (("whole", 4096), ("cut", 7)):
+        (tmp_path / name).mkdir()
+        found.append(House(tmp_path / name, records))
+    yield found
+    for house in found:
+        house.close()
+
+
+def run(lane: Lane) -> None:
+    while lane.step(0):
+        pass
+    lane.flush()
+
+
+def test_a_lane_that_was_killed_comes_to_the_same_features(houses: list[House]) -> None:
+    whole, cut = houses
+    whole.feed(PAYMENTS)
+    run(whole.lane())
+    lane = cut.lane()
+    for start in range(0, 600, 200):
+        cut.feed(PAYMENTS[start : start + 200])
+        lane.step(0)  # read and decided, never committed
+        lane = cut.lane()
+        run(lane)
+    told = [[(one["alert_id"], one["message"], one["events"]) for one in house.alerts()] for house in houses]
+    assert len(told[0]) > 5
+    assert told[0] == told[1]
+
+
+def test_a_back_test_finds_what_the_lane_finds_on_any_number_of_threads(houses: list[House], tmp_path: Path) -> None:
+    houses[0].feed(PAYMENTS)
+    run(houses[0].lane())
+    path = tmp_path / "payments.ndjson"
+    path.write_bytes(b"\n".join(PAYMENTS) + b"\n")
+    known = declared(load_streams([STREAM]), {"v": VIEW.read_text()})
+    pattern = read_pattern(BUSY, known.streams)
+    streams = list(known.streams.values())
+    reports = [backtest([pattern], streams, path, views=known.views, threads=threads) for threads in (1, 3)]
+    assert [report.patterns[0].matches for report in reports] == [len(houses[0].alerts())] * 2
+
+
+def test_a_model_learns_from_features_and_scores_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "velocity.yaml"
+    model.write_text(
+        "model: velocity\nstream: transactions\nlabel: is_fraud\nalgorithm: decision_tree\n"
+        "inputs: [amount, card_velocity.tx_count_10m, card_velocity.spend_24h]\nparameters: {max_depth: 4}\n"
+        "split: {train: 4h, delay: 1h, test: 2h}\n"
+    )
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"address: {{store: {tmp_path / 'store'}}}\nviews: [{VIEW}]\n")
+    options = ["--streams", str(STREAM), "--settings", str(settings)]
+    assert main(["models", "train", str(model), "--simulate", "60000", *options]) == 0
+    assert "card_velocity.spend_24h" in capsys.readouterr().out
+    assert main(["models", "show", "velocity", "--json", "--settings", str(settings)]) == 0
+    card = msgspec.json.decode(capsys.readouterr().out)
+    assert card["views"]["card_velocity"].startswith("view: card_velocity\n")
+    assert [one["type"] for one in card["inputs"]] == ["decimal(12, 2)", "int64", "decimal(18, 2)"]

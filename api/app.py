@@ -15,7 +15,7 @@ from api.events_in import checks_of
 from api.limits import Limits
 from api.openapi import describe
 from api.problems import declared, handle_problems
-from api.routes import alerts, events, health, labels, lanes, patterns
+from api.routes import alerts, events, features, health, labels, lanes, patterns
 from api.services import Services
 
 ABOUT = "Sequence patterns over transaction streams: fraud alerts as they happen, exactly once."
@@ -30,6 +30,7 @@ ROUTERS = (
     labels.reads,
     labels.writes,
     lanes.router,
+    features.router,
 )
 
 

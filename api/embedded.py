@@ -17,7 +17,7 @@ from cep.lane import Lane
 from cep.log.sqlite import SqliteLog
 from cep.storage.outputs import SqliteOutputs
 from cep.storage.sink import AlertSink
-from cep.worker import EXIT_LOOK, EXIT_RESTART, WAIT_SECONDS, Collector, SystemClock, embedded_lane, production
+from cep.worker import EXIT_LOOK, EXIT_RESTART, WAIT_SECONDS, Collector, Engine, SystemClock, embedded_lane, production
 from events.errors import Fenced, ServiceUnavailable, StakeoutError
 
 _log = logging.getLogger("stakeout")
@@ -31,6 +31,7 @@ class Beside:
 
     def __init__(self, services: Services) -> None:
         self.lane: Lane | None = None
+        self._engine: Engine | None = None
         self.exit_code = 0
         self.on_end: Callable[[], None] = lambda: None
         self._services = services
@@ -42,7 +43,8 @@ class Beside:
         log = self._services.log
         if log is None:
             return self
-        self.lane = embedded_lane(self._services.settings, production(self._services.settings), log)
+        self._engine = production(self._services.settings, self._services.store)
+        self.lane = embedded_lane(self._services.settings, self._engine, log)
         for _ in self.lane.restore():
             pass
         self._services.counts[0] = self.lane.counts
@@ -58,6 +60,8 @@ class Beside:
             thread.join()
         if self.lane is not None:
             self.lane.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def _lane_now(self) -> Lane:
         assert self.lane is not None

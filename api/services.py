@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -30,6 +29,8 @@ from cep.telemetry import LaneCounts
 from cep.worker import SystemClock
 from events.errors import ServiceUnavailable
 from events.schema import Stream, read_stream
+from features.redis_store import RedisStore
+from features.store import MemoryStore, OnlineStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Services:
     follower: Follower
     keys: Keys
     clock: Clock = field(default_factory=SystemClock)
-    store: Any = None
+    store: OnlineStore | None = None
     log: SqliteLog | None = None
     counts: dict[int, LaneCounts] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -92,7 +93,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         control: ControlLog
         ingest: Ingest
         follower: Follower
-        log = None
+        log, store = None, _store(settings, known)
         if settings.kafka.bootstrap:
             from cep.log.kafka import KafkaControl
 
@@ -124,9 +125,21 @@ def opened(settings: Settings) -> Iterator[Services]:
             follower=follower,
             keys=Keys(Path(settings.server.keys)),
             log=log,
+            store=store,
         )
+        if store is not None:
+            stack.callback(store.close)
         stack.callback(services.stopping.set)
         yield services
+
+
+def _store(settings: Settings, known: Declared) -> OnlineStore | None:
+    """Where features are read from: Redis, or this process if its own lane fills it."""
+    if not known.views:
+        return None
+    if settings.address.redis:
+        return RedisStore(settings.address.redis, settings.app)
+    return None if settings.kafka.bootstrap else MemoryStore()
 
 
 def _text(what: str, name: str) -> str:

@@ -47,6 +47,7 @@ from events.errors import IntegrityViolation, ServiceUnavailable
 from events.order import NEVER_US, Arrived, Ordered, Orderer, Refused, Tick
 from events.schema import Stream
 from events.texts import Texts
+from features.store import EntityState, Guard
 
 
 class Clock(Protocol):
@@ -84,6 +85,10 @@ class Machine(Protocol):
         """The partitions that shouldn't be read for now."""
 
 
+Online = Callable[[Guard], None]
+"""Hands on what has changed with a commit, for those who read features."""
+
+
 class Lane:
     """One lane: `restore` once, then `step` again and again.
 
@@ -104,15 +109,19 @@ class Lane:
         clock: Clock,
         silent_us: int = 8_000_000,
         failpoint: Failpoint = no_failpoint,
+        online: Online | None = None,
     ) -> None:
-        """`silent_us`: after a longer gap between two steps the lane asks whether it is still its owner's."""
+        """`silent_us`: after a longer gap between two steps the lane asks whether it is still its owner's.
+
+        online: told after each commit
+        """
         self.number = number
         self.done = False
         """The source was finite and everything in it is committed."""
         self.counts = LaneCounts()
         self._app, self._settings = app, settings
         self._source, self._commit, self._control, self._machine = source, commit, control, machine
-        self._clock, self._silent_us, self._failpoint = clock, silent_us, failpoint
+        self._clock, self._silent_us, self._failpoint, self._online = clock, silent_us, failpoint, online
         self._ledger = Ledger(app, number, 0, settings)
         self._positions: Positions = {}  # where the next batch begins
         self._committed: Positions = {}  # where the next journal record begins
@@ -403,6 +412,8 @@ class Lane:
         started_us = self._awake()
         self._commit.commit(self._ledger.outputs, record)
         self._committed_us = self._clock.steady_us()
+        if self._online is not None:
+            self._online(Guard(self._ledger.epoch, record.number))
         self._ledger.turn()
         self._committed = dict(self._positions)
         self._alert_waits = False
@@ -493,11 +504,13 @@ class Stages(Generic[S]):
 
     process: matches a batch.  advance: time-outs and absences up to an instant.
     due_us:  the earliest instant at which `advance` has something to do, or None
+    changed: the entities whose features' events have changed since it was asked last
     """
 
     process: Callable[[Batch, S], Outcome]
     advance: Callable[[int, S], Outcome]
     due_us: Callable[[S], int | None]
+    changed: Callable[[S], list[EntityState]]
 
 
 class Flow(Generic[S]):
@@ -551,6 +564,10 @@ class Flow(Generic[S]):
     def ahead(self) -> Collection[Partition]:
         """See Machine."""
         return self._ordering().ahead()
+
+    def changed(self) -> list[EntityState]:
+        """What the features of the entities with new events follow from, since this was asked last."""
+        return self._stages.changed(self._state)
 
     def _ordering(self) -> Orderer:
         assert self._orderer is not None, "take_up comes first"

@@ -32,6 +32,8 @@ from events.errors import InvalidDocument, LimitReached
 from events.expression import Event, Value
 from events.schema import Stream
 from events.types import Kind, Type
+from features.store import EntityState
+from features.views import LiveView
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class LaneState:
     running: list[Running | None] = field(default_factory=list)
     versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     captured: dict[int, Captured] = field(default_factory=dict)
-    views: tuple[Enrichment, ...] = ()
+    views: tuple[LiveView, ...] = ()
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -211,6 +213,15 @@ def advance(now_us: int, state: LaneState) -> Outcome:
 def due_us(state: LaneState) -> int | None:
     """The earliest instant at which `advance` has something to do, or None."""
     return state.matcher.due_us()
+
+
+def changed(state: LaneState) -> list[EntityState]:
+    """What the features of the entities follow from that have new events since this was asked last."""
+    return [
+        EntityState(live.view.name, entity, packed, live.view.ttl_us)
+        for live in state.views
+        for entity, packed in live.changed(state.strings.text)
+    ]
 
 
 def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> None:

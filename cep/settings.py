@@ -164,6 +164,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     held_events_max: Annotated[int, _meta("events a lane holds for reordering", 1)] = 1_000_000
     strings_max: Annotated[int, _meta("distinct strings in a lane's table", 1)] = STRINGS_MAX
     partials_per_key_max: Annotated[int, _meta("partials of one pattern and key", 1)] = PARTIALS_PER_KEY_MAX
+    online_entities_max: Annotated[int, _meta("entities whose features wait for the online store", 1)] = 200_000
     patterns_max: Annotated[int, _meta("plans of a lane, draining ones included", 1)] = PATTERNS_MAX
 
 

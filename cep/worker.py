@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from cep.declared import Declared, declared, definitions
 from cep.health import Health, served
-from cep.lane import Flow, Lane, Machine, Stages
+from cep.lane import Flow, Lane, Machine, Online, Stages
 from cep.log.files import FileSource
 from cep.log.kafka import KafkaControl, KafkaSource
 from cep.log.kafka_commit import KafkaCommit
@@ -32,10 +32,12 @@ from cep.log.kafka_group import Group
 from cep.log.kafka_topics import check_topics
 from cep.log.protocol import Failpoint, Source, no_failpoint
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
+from cep.online import OnlineWriter
 from cep.settings import Settings
 from cep.telemetry import LaneCounts, log_to_stderr
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
 from events.schema import read_stream
+from features.store import OnlineStore
 
 if TYPE_CHECKING:
     from cep.scored import Told
@@ -52,10 +54,26 @@ REPLAY_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What lanes run: the source topics, and a new machine for each lane."""
+    """What lanes run: the source topics, a new machine for each lane, and what is told after each commit of it.
+
+    writer: to the online store; None without views or store
+    """
 
     topics: tuple[str, ...]
     machine: Callable[[], Machine]
+    writer: OnlineWriter | None = None
+
+    def parts(self) -> tuple[Machine, Online | None]:
+        """A machine, and who hands on its features."""
+        machine, writer = self.machine(), self.writer
+        if writer is None or not isinstance(machine, Flow):
+            return machine, None
+        return machine, lambda guard: writer.take(guard, machine.changed())
+
+    def close(self) -> None:
+        """Writes what waits."""
+        if self.writer is not None:
+            self.writer.close()
 
 
 class SystemClock:
@@ -117,8 +135,8 @@ def run_worker(
     stop = _stop_on_signals()
     health = Health()
     try:
-        with served(health, *metrics) if metrics else nullcontext():
-            _run(settings, engine or production(settings), failpoint_of(environ), stop, log, health)
+        with served(health, *metrics) if metrics else nullcontext(), closing(engine or production(settings)) as made:
+            _run(settings, made, failpoint_of(environ), stop, log, health)
     except (Fenced, ServiceUnavailable) as error:
         log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
         return EXIT_RESTART
@@ -129,8 +147,11 @@ def run_worker(
     return 0
 
 
-def production(settings: Settings) -> Engine:
-    """The engine of the declared streams. Raises InvalidDocument."""
+def production(settings: Settings, store: OnlineStore | None = None) -> Engine:
+    """The engine of the declared streams. Raises InvalidDocument.
+
+    store: of features, for those who read them; None: the settings' Redis, if they name one
+    """
     from cep import pipeline
     from cep.matcher.matcher import Matcher
     from cep.warm import run_all
@@ -146,7 +167,11 @@ def production(settings: Settings) -> Engine:
         {name: _text(Path(name), "model") for name in settings.models},
     )
     champions, streams = scoring(settings, known), tuple(known.streams.values())
-    stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us)
+    stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us, pipeline.changed)
+    if store is None and settings.address.redis and known.views:
+        from features.redis_store import RedisStore
+
+        store = RedisStore(settings.address.redis, settings.app)
     run_all()  # the kernels are loaded, or compiled, before the first batch waits for them
     limits = settings.limits
     held_max = limits.held_events_max
@@ -160,6 +185,7 @@ def production(settings: Settings) -> Engine:
     return Engine(
         tuple(stream.topic for stream in streams),
         lambda: Flow(streams, state(), stages, held_max),
+        OnlineWriter(store, limits.online_entities_max) if store is not None and known.views else None,
     )
 
 
@@ -205,6 +231,7 @@ def failpoint_of(environ: Mapping[str, str]) -> Failpoint:
 def embedded_lane(settings: Settings, engine: Engine, log: SqliteLog, failpoint: Failpoint = no_failpoint) -> Lane:
     """The lane on the embedded log, for the server process or a worker: restore it, then step it, in one thread."""
     source: Source = SqliteSource(log, engine.topics)
+    machine, online = engine.parts()
     if settings.files:
         _check_files(settings, engine.topics)
         source = FileSource({topic: Path(name) for topic, name in settings.files.items()})
@@ -215,9 +242,10 @@ def embedded_lane(settings: Settings, engine: Engine, log: SqliteLog, failpoint:
         source=source,
         commit=SqliteCommit(log, failpoint),
         control=SqliteControl(log),
-        machine=engine.machine(),
+        machine=machine,
         clock=SystemClock(),
         failpoint=failpoint,
+        online=online,
     )
 
 
@@ -292,6 +320,7 @@ class Fleet:
 
     def _lane(self, number: int) -> Lane:
         settings, kafka = self._settings, self._settings.kafka
+        machine, online = self._engine.parts()
         commit = KafkaCommit(
             kafka,
             settings.app,
@@ -307,10 +336,11 @@ class Fleet:
             source=KafkaSource(kafka, settings.app, number, settings.lane.count, self._engine.topics),
             commit=commit,
             control=KafkaControl(kafka, settings.app),
-            machine=self._engine.machine(),
+            machine=machine,
             clock=self._clock,
             silent_us=kafka.session_timeout_ms * 1000,
             failpoint=self._failpoint,
+            online=online,
         )
 
     def _pulse(self) -> None:

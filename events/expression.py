@@ -52,7 +52,6 @@ EXPRESSION_DEPTH_MAX = 24
 """Levels of nesting of one expression; a chain of ANDs or of ORs is one level."""
 DECIMAL_DIGITS_MAX = 18
 """Digits of a decimal: what int64 holds whole."""
-
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 Value = int | float | Decimal | bool | str
@@ -603,12 +602,12 @@ class _Reader:
     def name(self, node: exp.Expr) -> tuple[str, str] | None:
         """(step or "", field) of a column; a field of a feature view is `view.feature`."""
         if node.args.get("catalog") or not isinstance(node.this, exp.Identifier) or not node.name:
-            reason = "a name is `field`, `step.field`, `view.feature` or `step.view.feature`"
-            self.refuse(node, reason, 'write "a.b" for a field with a point in its name')
+            hint = 'write "a.b" for a field with a point in its name'
+            self.refuse(node, "a name is `field`, `step.field`, `view.feature` or `step.view.feature`", hint)
             return None
-        first, name = node.text("table"), node.name
-        if node.args.get("db"):
-            return node.text("db"), f"{first}.{name}"
+        step, first, name = node.text("db"), node.text("table"), node.name
+        if step:
+            return step, f"{first}.{name}"
         feature = first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields)
         return ("", f"{first}.{name}") if feature else (first, name)
 
@@ -647,8 +646,8 @@ class _Reader:
         if name in self.steps:
             return self.refuse(operand, f"{aggregate} needs a field of {name!r}", f"write {aggregate}({name}.field)")
         if name in self.fields:
-            reason = f"{aggregate}({name}) does not say over which step's events"
-            return self.refuse(operand, reason, f"write {aggregate}({self.own}.{name})")
+            hint = f"write {aggregate}({self.own}.{name})"
+            return self.refuse(operand, f"{aggregate}({name}) does not say over which step's events", hint)
         return self.refuse(
             operand, f"there is no step or field {name!r}", _similar(name, {**self.steps, **self.fields})
         )

@@ -105,8 +105,8 @@ def test_what_is_refused(step: dict[str, Any], said: str) -> None:
 
 def test_a_pattern_that_reads_features_comes_back_from_its_document() -> None:
     streams = declared(load_streams([STREAM]), {"v": VIEW.read_text()}).streams
-    pattern = read_pattern(BUSY, streams)
-    assert read_pattern(dump_pattern(pattern), streams) == pattern
+    pattern = read_pattern(BUSY, streams, "pattern")
+    assert read_pattern(dump_pattern(pattern), streams, "pattern") == pattern
 
 
 class House:
@@ -181,7 +181,7 @@ def test_a_back_test_finds_what_the_lane_finds_on_any_number_of_threads(houses: 
     path = tmp_path / "payments.ndjson"
     path.write_bytes(b"\n".join(PAYMENTS) + b"\n")
     known = declared(load_streams([STREAM]), {"v": VIEW.read_text()})
-    pattern = read_pattern(BUSY, known.streams)
+    pattern = read_pattern(BUSY, known.streams, "pattern")
     streams = list(known.streams.values())
     reports = [backtest([pattern], streams, path, views=known.views, threads=threads) for threads in (1, 3)]
     assert [report.patterns[0].matches for report in reports] == [len(houses[0].alerts())] * 2

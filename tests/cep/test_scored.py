@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from cep.cli import EXIT_ERROR, main
 from cep.cli.documents import EXAMPLES
 from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, write
 from cep.lane import Lane
-from cep.language.document import read_pattern
 from cep.log.protocol import ALERTS, SCORES
 from cep.log.sqlite import SqliteControl, SqliteLog
 from cep.settings import Address, Embedded, Scores, Settings
@@ -30,8 +29,6 @@ from cep.settings import Lane as LaneSettings
 from cep.simulate import START_US, record, simulate
 from cep.worker import embedded_lane, production
 from events.errors import IntegrityViolation, InvalidDocument
-from events.schema import read_stream
-from models.document import score_field
 from models.registry import Registry
 
 STREAM = str(EXAMPLES / "streams" / "transactions.yaml")
@@ -161,12 +158,20 @@ def test_a_pattern_reads_the_score_also_of_an_earlier_event(house: House) -> Non
         assert score_of[again] >= score_of[first] > 0.8
 
 
-def test_a_message_and_a_measure_show_what_records_have_and_a_score_is_in_none() -> None:
-    stream = replace(read_stream(Path(STREAM).read_text()), derived=(score_field(),))
+def test_an_alert_tells_the_score_in_events_message_and_measures(house: House) -> None:
     told = {**SCORED_TWICE, "alert": {"message": "{first.score}"}, "measures": {"most": "again.score"}}
-    with pytest.raises(InvalidDocument) as refused:
-        read_pattern(told, {stream.name: stream}, "pattern")
-    assert [problem.where.partition(":")[0] for problem in refused.value.problems] == ["alert.message", "measures.most"]
+    house.change(PatternVersion("risky-twice", 1, told), Activate("risky-twice", 1))
+    house.champion(1)
+    house.feed(PAYMENTS)
+    run(house.lane())
+    score_of = {one["event_id"]: one["score"] for one in house.scores()}
+    alerts = house.alerts()
+    assert alerts
+    for alert in alerts:
+        first, again = (score_of[event["event_id"]] for event in alert["events"])
+        assert [event["features"] for event in alert["events"]] == [{"score": first}, {"score": again}]
+        assert (Decimal(alert["message"]), alert["measures"]) == (Decimal(str(first)), {"most": again})
+        assert not alert["degraded"]
 
 
 def test_the_commands_know_the_score_and_a_back_test_says_that_files_have_none(

@@ -2,8 +2,8 @@
 
     lane ── take(guard, entries) ──▶ waiting: the newest of each entity ──▶ store.write ──▶ who reads features
 
-A lane never waits for the store. While the store is away, entries wait and are sent again; a lane that starts anew hands
-over everything that its replay touched, so that nothing has to be kept here.
+A lane never waits for the store. While the store is away, entries wait and are sent again. A lane that starts anew hands
+over everything that its replay touched: nothing has to be kept here.
 """
 
 from __future__ import annotations

@@ -810,7 +810,6 @@ class _Reader:
 
 _SQL = Dialect.get_or_raise(None)
 _Rule = Callable[[_Reader, Any], Expression | None]
-
 _OPERATORS: dict[type[exp.Expr], str] = {
     **dict(zip((exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE), COMPARISONS, strict=True)),
     **dict(zip((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod), "+-*/%", strict=True)),

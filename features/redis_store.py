@@ -1,6 +1,6 @@
 """RedisStore: one value per entity and view, guarded where it lies.
 
-    app:features:view:["card-1"]  ──▶  16 bytes guard (epoch, commit: big endian, so that bytes compare as numbers) ++ packed
+    app:features:view:["card-1"]  ──▶  16 bytes of guard (big endian, so that they compare as its numbers do) ++ packed
 
 A write is one round trip for all entries, each through a script that compares the guard. One Redis or a primary with
 replicas; a Redis Cluster isn't supported.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import cast
 
 import redis
 
@@ -60,7 +61,7 @@ class RedisStore:
             found = self._redis.mget([self._key(view, entity) for entity in entities])
         except redis.RedisError as error:
             raise self._away(error) from error
-        return [None if value is None else value[GUARD.size :] for value in found]
+        return [None if value is None else bytes(cast(bytes, value)[GUARD.size :]) for value in found]
 
     def close(self) -> None:
         """See OnlineStore."""

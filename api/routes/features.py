@@ -155,14 +155,14 @@ def get_online_features(asked: Asked, services: ServicesNow, actor: Reader) -> O
         raise Refusal(422, "invalid_request", f"entities: lists of {sorted(rows)} values", "one value a row in each")
     now_us, count = services.clock.wall_us(), rows.pop()
     wanted: dict[str, list[tuple[int, str]]] = {}
-    for place, name in enumerate(asked.features):
-        view, _, feature = name.partition(":")
+    for place, asked_for in enumerate(asked.features):
+        view, _, feature = asked_for.partition(":")
         wanted.setdefault(view, []).append((place, feature))
     columns: list[Column] = [Column(values=[], statuses=[], event_timestamps=[])] * len(asked.features)
     for name, features in wanted.items():
-        view = _view(services, name)
-        names = [feature.name for feature in view.features]
-        known = _read(services, view, _entities(view, asked, count), now_us)
+        declared_view = _view(services, name)
+        names = [feature.name for feature in declared_view.features]
+        known = _read(services, declared_view, _entities(declared_view, asked, count), now_us)
         for place, feature in features:
             if feature not in names:
                 raise Refusal(
@@ -217,11 +217,8 @@ def _value(field: StreamField, given: str | int) -> str | int:
 def _read(services: Services, view: View, entities: list[Entity], now_us: int) -> list[tuple[Known, ...]]:
     if services.store is None:
         hint = "name Redis: address.redis, or STAKEOUT_REDIS, for the workers and here"
-        raise Refusal(503, "unavailable", "no online store is configured", hint)
-    try:
-        states = services.store.read(view.name, entities)
-    except ServiceUnavailable as error:
-        raise Refusal(503, "unavailable", error.message, error.hint) from error
+        raise ServiceUnavailable("no online store is configured", hint)
+    states = services.store.read(view.name, entities)
     return Shape(view).read(states, now_us)
 
 

@@ -85,8 +85,8 @@ class Machine(Protocol):
         """The partitions that shouldn't be read for now."""
 
 
-Online = Callable[[Guard], None]
-"""Hands on what has changed with a commit, for those who read features."""
+Online = Callable[[Guard], Mapping[str, int]]
+"""Hands on what has changed with a commit, for those who read features; answers what has become of it so far."""
 
 
 class Lane:
@@ -413,7 +413,7 @@ class Lane:
         self._commit.commit(self._ledger.outputs, record)
         self._committed_us = self._clock.steady_us()
         if self._online is not None:
-            self._online(Guard(self._ledger.epoch, record.number))
+            self.counts.online_entities = self._online(Guard(self._ledger.epoch, record.number))
         self._ledger.turn()
         self._committed = dict(self._positions)
         self._alert_waits = False

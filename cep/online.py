@@ -2,8 +2,8 @@
 
     lane ── take(guard, entries) ──▶ waiting: the newest of each entity ──▶ store.write ──▶ who reads features
 
-A lane never waits for the store. While the store is away, entries wait and are sent again. A lane that starts anew hands
-over everything that its replay touched: nothing has to be kept here.
+A lane never waits for the store. While it is away, entries wait and are sent again. A lane that starts anew hands over
+everything that its replay touched: nothing has to be kept here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger("stakeout")
 
 
 class OnlineWriter:
-    """written, left_out (the store had newer ones), dropped (`limits.online_entities_max`), failed (tries): counts"""
+    """Counts: written; left_out, as the store had newer ones; dropped at the limit; failed tries to reach the store."""
 
     def __init__(self, store: OnlineStore, waiting_max: int) -> None:
         self.written = self.left_out = self.dropped = self.failed = 0
@@ -42,8 +42,8 @@ class OnlineWriter:
         """How many entries wait."""
         return len(self._waiting)
 
-    def take(self, guard: Guard, entries: Sequence[EntityState]) -> None:
-        """These are to be written; at the limit those that have waited longest are dropped."""
+    def take(self, guard: Guard, entries: Sequence[EntityState]) -> dict[str, int]:
+        """These are to be written; at the limit those that have waited longest are dropped. Answers the counts."""
         with self._changed:
             for entry in entries:
                 key = entry.view, entry.entity
@@ -53,6 +53,7 @@ class OnlineWriter:
                 self._waiting.popitem(last=False)
                 self.dropped += 1
             self._changed.notify()
+        return {"written": self.written, "left_out": self.left_out, "dropped": self.dropped, "failed": self.failed}
 
     def close(self, seconds: float = 5.0) -> None:
         """Writes what waits, as far as the time allows."""

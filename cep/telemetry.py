@@ -73,6 +73,7 @@ class LaneCounts:
     commit_seconds: Times = field(default_factory=Times)
     tally: dict[str, int] = field(default_factory=dict)
     alerts_of: dict[tuple[str, str], int] = field(default_factory=dict)
+    online_entities: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metric(NamedTuple):
@@ -100,6 +101,9 @@ METRICS = (
     Metric("stakeout_alerts_total", "counter", ("pattern", "severity"), "alerts decided"),
     Metric("stakeout_alerts_stripped_total", "counter", (), "alerts that left their payloads in the log"),
     Metric("stakeout_scores_total", "counter", (), "events with a score that was put out"),
+    Metric(
+        "stakeout_online_entities_total", "counter", ("fate",), "entities by what their way to the online store came to"
+    ),
     Metric("stakeout_commits_total", "counter", (), "commits"),
     Metric("stakeout_commit_seconds", "histogram", (), "time of a commit"),
     Metric("stakeout_replayed_entries_total", "counter", (), "journal entries repeated when the lane was restored"),
@@ -142,6 +146,8 @@ def _samples(metric: Metric, counts: LaneCounts) -> Iterator[tuple[str, dict[str
     match metric.name:
         case "stakeout_record_fates_total":
             yield from (("", {"fate": fate}, count) for fate, count in sorted(counts.tally.copy().items()))
+        case "stakeout_online_entities_total":
+            yield from (("", {"fate": fate}, count) for fate, count in sorted(counts.online_entities.items()))
         case "stakeout_alerts_total":
             for (pattern, severity), count in sorted(counts.alerts_of.copy().items()):
                 yield "", {"pattern": pattern, "severity": severity}, count

@@ -1,4 +1,4 @@
-"""What both online stores keep to: the newest commit of the newest lane counts, and what was packed comes back whole."""
+"""What both online stores keep to: the newest commit of the newest lane counts; what was packed comes back whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.servers import Services as Machines
 from deploy.servers import start
 from events.errors import ServiceUnavailable
 from features.redis_store import RedisStore
-from features.store import EntityState, Guard, MemoryStore, OnlineStore
+from features.store import Entity, EntityState, Guard, MemoryStore, OnlineStore
 from tests.api.world import eventually
 
 FIRST = Guard(1, 1)
@@ -60,7 +60,7 @@ def test_an_older_lane_or_commit_is_left_out(store: OnlineStore, later: Guard, c
 
 
 def test_entities_that_look_alike_are_kept_apart(store: OnlineStore) -> None:
-    entities = [(1,), ("1",), ("a:b",), ("a", "b"), ('"a"',), ("ä\n€",), ("",), (-1,), ("a,b",)]
+    entities: list[Entity] = [(1,), ("1",), ("a:b",), ("a", "b"), ('"a"',), ("ä\n€",), ("",), (-1,), ("a,b",)]
     store.write(FIRST, [EntityState("v", entity, repr(entity).encode(), HOUR_US) for entity in entities])
     assert store.read("v", entities) == [repr(entity).encode() for entity in entities]
 
@@ -116,7 +116,7 @@ def test_while_redis_is_away_states_wait_and_the_newest_is_written_afterwards(ma
     writer.take(FIRST, [state("a", b"1")])
     assert eventually(lambda: store.read("v", [("a",)]) == [b"1"])
     machines.stop_one("redis")
-    with pytest.raises(ServiceUnavailable, match=r"Redis .*STAKEOUT_REDIS"):
+    with pytest.raises(ServiceUnavailable, match=r"(?s)Redis .*STAKEOUT_REDIS"):
         store.read("v", [("a",)])
     for number in range(2, 5):
         writer.take(Guard(1, number), [state("a", str(number).encode()), state(f"other-{number}")])

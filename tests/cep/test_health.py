@@ -26,7 +26,9 @@ def asked(port: int, path: str) -> tuple[int, str]:
 
 
 def busy() -> LaneCounts:
-    counts = LaneCounts(records=7, watermark_us=1_500_000, tally={"released": 6, "rejected": 1})
+    counts = LaneCounts(
+        records=7, watermark_us=1_500_000, online_entities={"written": 2}, tally={"released": 6, "rejected": 1}
+    )
     counts.alerts_of["small-big", "high"] = 2
     counts.commit_seconds.add(0.003)
     return counts

@@ -36,7 +36,7 @@ format: $(DEV)  ## lays out the code and mends what can be mended
 	$(PY) -m ruff format .
 
 bench: $(DEV) warm  ## ours and the peers' side by side, to bench/out/results.json
-	STAKEOUT_KAFKA_JVM= $(RUN) --only kafka -- $(PY) -m bench $(ARGS)
+	STAKEOUT_KAFKA_JVM= $(RUN) --only kafka,redis -- $(PY) -m bench $(ARGS)
 
 handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook; STAKEOUT_DATA says where the data is
 	@$(VENV)/bin/stakeout backtest examples/handbook/patterns --data $(STAKEOUT_DATA)/handbook/transactions.parquet \

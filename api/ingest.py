@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from cep.log.kafka import offsets_at
 from cep.log.kafka_topics import client_settings, translated
 from cep.log.ledger import key_bytes
-from cep.log.protocol import Partition, Positions
+from cep.log.protocol import DECIDE, Partition, Positions
 from cep.log.sqlite import SqliteLog
 from cep.settings import Kafka
 from cep.worker import SystemClock
@@ -39,9 +39,12 @@ class Written(NamedTuple):
 class Ingest(Protocol):
     """Writes events. Any thread may use it."""
 
-    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+    def append(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], waited_for: bool = False
+    ) -> list[Written]:
         """Writes (key, value) records durably; answers where each stands.
 
+        waited_for: the lane that reads them commits at once
         Raises ServiceUnavailable: some of them may be in the log then.
         """
 
@@ -59,8 +62,10 @@ class SqliteIngest:
         self._log = log
         self._clock = SystemClock()
 
-    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
-        """See Ingest."""
+    def append(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], waited_for: bool = False
+    ) -> list[Written]:
+        """See Ingest. The lane of this process is told by `Lanes.waited_for`."""
         first = self._log.append(topic, records, self._clock.wall_us())
         return [Written(Partition(topic, 0), first + place) for place in range(len(records))]
 
@@ -92,12 +97,15 @@ class KafkaIngest:
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[float, Positions]] = {}
 
-    def append(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+    def append(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], waited_for: bool = False
+    ) -> list[Written]:
         """See Ingest."""
+        headers = [(DECIDE, b"")] if waited_for else None
         delivery = _Delivery(len(records))
         until = monotonic() + self._settings.call_timeout_ms / 1000 + 1.0
         for place, (key, value) in enumerate(records):
-            self._produce(topic, key, value, delivery.report(place))
+            self._produce(topic, key, value, headers, delivery.report(place))
         while delivery.waits and monotonic() < until:
             self._producer.poll(0.005)
         return delivery.answer(topic)
@@ -119,11 +127,11 @@ class KafkaIngest:
         """See Ingest."""
         self._producer.flush(self._settings.call_timeout_ms / 1000)
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes, report: Any) -> None:
+    def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Any, report: Any) -> None:
         until = monotonic() + self._settings.call_timeout_ms / 1000
         while True:
             try:
-                return self._producer.produce(topic, value, key, on_delivery=report)
+                return self._producer.produce(topic, value, key, headers=headers, on_delivery=report)
             except BufferError:  # the client's queue is full
                 if monotonic() > until:
                     raise ServiceUnavailable(f"Kafka: {topic}: the brokers take no records", "see their log") from None

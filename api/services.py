@@ -29,6 +29,7 @@ from cep.telemetry import LaneCounts
 from cep.worker import SystemClock
 from events.errors import ServiceUnavailable
 from events.schema import Stream, read_stream
+from features.packed import Shape
 from features.redis_store import RedisStore
 from features.store import MemoryStore, OnlineStore
 
@@ -41,6 +42,7 @@ class Services:
     engine:   tables of alerts and cases: `cep.storage.database.reading` and `writing` give connections
     registry: the patterns, and the way to change them
     store:    the online feature store, None where there is none
+    shapes:   what reads each view's states, by name
     log:      the embedded log, None with Kafka
     counts:   of the lane in this process
     stopping: set when the process ends; whoever follows something leaves
@@ -56,6 +58,7 @@ class Services:
     keys: Keys
     clock: Clock = field(default_factory=SystemClock)
     store: OnlineStore | None = None
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     log: SqliteLog | None = None
     counts: dict[int, LaneCounts] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -126,6 +129,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             keys=Keys(Path(settings.server.keys)),
             log=log,
             store=store,
+            shapes={view.name: Shape(view) for view in known.views},
         )
         if store is not None:
             stack.callback(store.close)

@@ -4,6 +4,7 @@ columns   the five works and a thousand patterns from columns, against Flink CEP
 json      the same works from JSON bytes, against Flink CEP
 memory    bytes of a partial, of a link, of a key
 kafka     a topic drained exactly-once, the delay of an alert (--delay: only that)
+api       a decision over HTTP, a read of features
 flatness  speed against open partials, windows and steps, to docs/flatness.md; only when it is named
 
 A peer that can't be run, or that counts other matches than ours, is said at the end, and then the run has failed. A
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import engine, flatness, lane, memory
+from bench import engine, flatness, lane, memory, rest
 from bench.data import FLINK_MATCHES, OUT, ndjson, thousand_ndjson, thousand_patterns, transactions
 from bench.peers.run import PEERS, PeerError, run_peer
 from bench.works import THOUSAND
@@ -181,6 +182,11 @@ def kafka_rows(options: argparse.Namespace) -> Iterator[Row]:
     return (row(*one) for one in found)
 
 
+def api_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Decisions and reads of features. Raises LaneError."""
+    return (row(*one) for one in rest.rows(lane.kafka()))
+
+
 def show(one: Row) -> Row:
     """Print a line as it comes."""
     peer = f"{one['peer']:>14,.1f}" if one["peer"] else f"{'-':>14}"
@@ -190,7 +196,8 @@ def show(one: Row) -> Row:
 
 
 PARTS: dict[str, Callable[[Run], Iterator[Row]]] = {"columns": columns_rows, "json": json_rows, "memory": memory_rows}
-ALL = (*PARTS, "kafka")
+ON_SERVICES = {"kafka": kafka_rows, "api": api_rows}
+ALL = (*PARTS, *ON_SERVICES)
 FLATNESS = "flatness"
 
 
@@ -201,9 +208,9 @@ def measured(parts: list[str], options: argparse.Namespace) -> tuple[list[Row], 
     rows: list[Row] = []
     for part in parts:
         try:
-            rows += [show(one) for one in (kafka_rows(options) if part == "kafka" else PARTS[part](run))]
+            rows.extend(show(one) for one in (ON_SERVICES[part](options) if part in ON_SERVICES else PARTS[part](run)))
         except lane.LaneError as error:
-            run.problems.append(f"kafka: {error}")
+            run.problems.append(f"{part}: {error}")
     return rows, run.problems
 
 
@@ -222,7 +229,7 @@ def main() -> int:
     unknown = set(parts) - {*ALL, FLATNESS}
     if unknown:
         parser.error(f"unknown part {', '.join(sorted(unknown))}: there are {', '.join((*ALL, FLATNESS))}")
-    if "kafka" in parts:
+    if not ON_SERVICES.keys().isdisjoint(parts):
         try:
             lane.address()
         except lane.LaneError as error:
@@ -230,8 +237,8 @@ def main() -> int:
     if FLATNESS in parts:
         flatness.write(DOCS)
     problems: list[str] = []
-    if rest := [part for part in parts if part != FLATNESS]:
-        rows, problems = measured(rest, options)
+    if others := [part for part in parts if part != FLATNESS]:
+        rows, problems = measured(others, options)
         OUT.mkdir(exist_ok=True)
         (OUT / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     for problem in problems:

@@ -446,10 +446,11 @@ def worker(kafka: Kafka, app: str, topic: str) -> Iterator[Process]:
         try:
             yield Process(popen, log)
         finally:
-            _end_process(popen)
+            end_process(popen)
 
 
-def _end_process(popen: subprocess.Popen[bytes]) -> None:
+def end_process(popen: subprocess.Popen[bytes]) -> None:
+    """Asks a process to end, and ends it if it doesn't."""
     popen.send_signal(signal.SIGTERM)
     try:
         popen.wait(15)

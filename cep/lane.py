@@ -267,6 +267,8 @@ class Lane:
         drained = self._source.drain(self._settings.batch_records_max, self._patience(now_us, wait_s))
         if drained.slices:
             self._take(drained.slices)
+        if drained.hurried:
+            self.hurry()
         self._let_time_pass(bool(drained.slices))
         if self._commit_due(self._clock.steady_us(), drained.backlog):
             self._write()

@@ -88,7 +88,9 @@ class LaneState:
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
-        self.layout = layout_of(self.streams, ())
+        self.layout = layout_of(self.streams, (), self.enriched())
+        for one in self.enrichments:
+            one.use(self.layout, self.strings.code)
 
     @property
     def enrichments(self) -> tuple[Enrichment, ...]:

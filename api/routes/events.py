@@ -123,7 +123,7 @@ def decide(
     lanes = services.lanes
     try:
         with lanes.waiting():
-            (written,) = services.ingest.append(declared_stream.topic, [(arrived.key, arrived.record)])
+            (written,) = services.ingest.append(declared_stream.topic, [(arrived.key, arrived.record)], waited_for=True)
             stands = _stands(arrived, written)
             at_us = arrived.at_us if declared_stream.order is Order.EVENT_TIME else None
             came, alerts = lanes.await_event(written.partition, written.offset, stands.event_id, at_us, deadline_s)

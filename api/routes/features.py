@@ -11,11 +11,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+import msgspec
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api.deps import Reader, ServicesNow
-from api.forms import instant
+from api.forms import instant, instant_text, json_answer
 from api.problems import Refusal, declared
 from api.services import Services
 from events.duration import duration_text
@@ -23,7 +24,7 @@ from events.errors import ServiceUnavailable
 from events.schema import Field as StreamField
 from events.types import Kind
 from features.definition import View
-from features.packed import Known, Shape, Status
+from features.packed import Known, Status
 from features.store import Entity
 
 ENTITIES_MAX = 1000
@@ -147,8 +148,8 @@ def read_entity(view: Text, entity: Text, services: ServicesNow, actor: Reader) 
     )
 
 
-@router.post("/get-online-features", responses=declared(400, 404, 413, 415, 422, 503))
-def get_online_features(asked: Asked, services: ServicesNow, actor: Reader) -> Online:
+@router.post("/get-online-features", response_model=Online, responses=declared(400, 404, 413, 415, 422, 503))
+def get_online_features(asked: Asked, services: ServicesNow, actor: Reader) -> Response:
     """Features of many entities at once, in Feast's form: a column for each name, a status for each value."""
     rows = {len(values) for values in asked.entities.values()}
     if len(rows) > 1:
@@ -156,30 +157,35 @@ def get_online_features(asked: Asked, services: ServicesNow, actor: Reader) -> O
     now_us, count = services.clock.wall_us(), rows.pop()
     wanted: dict[str, list[tuple[int, str]]] = {}
     for place, asked_for in enumerate(asked.features):
-        view, _, feature = asked_for.partition(":")
-        wanted.setdefault(view, []).append((place, feature))
-    columns: list[Column] = [Column(values=[], statuses=[], event_timestamps=[])] * len(asked.features)
+        of, _, feature = asked_for.partition(":")
+        wanted.setdefault(of, []).append((place, feature))
+    columns: list[Any] = [None] * len(asked.features)
     for name, features in wanted.items():
-        declared_view = _view(services, name)
-        names = [feature.name for feature in declared_view.features]
-        known = _read(services, declared_view, _entities(declared_view, asked, count), now_us)
+        view = _view(services, name)
+        places = {feature.name: place for place, feature in enumerate(view.features)}
+        known = _read(services, view, _entities(view, asked, count), now_us)
         for place, feature in features:
-            if feature not in names:
+            if feature not in places:
                 raise Refusal(
-                    404, "not_found", f"the view {name} has no feature {feature!r}", f"it has {', '.join(names)}"
+                    404, "not_found", f"the view {name} has no feature {feature!r}", f"it has {', '.join(places)}"
                 )
-            column = [row[names.index(feature)] for row in known]
-            columns[place] = Column(
-                values=[_plain(one) for one in column],
-                statuses=[one.status for one in column],
-                event_timestamps=[instant(one.at_us) for one in column],
-            )
+            columns[place] = _column([row[places[feature]] for row in known])
+    never = [instant_text(0)] * count
     keys = [
-        Column(values=list(values), statuses=[Status.PRESENT] * count, event_timestamps=[instant(0)] * count)
+        {"values": values, "statuses": [Status.PRESENT] * count, "event_timestamps": never}
         for values in asked.entities.values()
     ]
     shown = [one.replace(":", "__") if asked.full_feature_names else one.partition(":")[2] for one in asked.features]
-    return Online(metadata=Metadata(feature_names=[*asked.entities, *shown]), results=[*keys, *columns])
+    told = {"metadata": {"feature_names": [*asked.entities, *shown]}, "results": [*keys, *columns]}
+    return json_answer(msgspec.json.encode(told))
+
+
+def _column(rows: list[Known]) -> dict[str, Any]:
+    return {
+        "values": [_plain(one) for one in rows],
+        "statuses": [one.status for one in rows],
+        "event_timestamps": [instant_text(one.at_us) for one in rows],
+    }
 
 
 def _view(services: Services, name: str) -> View:
@@ -218,8 +224,7 @@ def _read(services: Services, view: View, entities: list[Entity], now_us: int) -
     if services.store is None:
         hint = "name Redis: address.redis, or STAKEOUT_REDIS, for the workers and here"
         raise ServiceUnavailable("no online store is configured", hint)
-    states = services.store.read(view.name, entities)
-    return Shape(view).read(states, now_us)
+    return services.shapes[view.name].read(services.store.read(view.name, entities), now_us)
 
 
 def _plain(one: Known) -> Any:

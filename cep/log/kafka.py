@@ -115,7 +115,7 @@ class KafkaSource:
         taken = self._take_pending(records_max) or self._fetched(records_max, wait_s)
         slices: list[Slice] = [part for _, part in sorted(taken.items())]
         self._next.update((part.partition, part.next_offset) for part in slices)
-        return Drained(slices, self._in_backlog(slices, records_max))
+        return Drained(slices, self._in_backlog(slices, records_max), self._reader.hurried)
 
     def read_to(self, positions: Positions) -> list[Slice]:
         """See Source."""

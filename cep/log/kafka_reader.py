@@ -18,11 +18,15 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
 from cep.log.kafka_records import ERROR, NUMBER, OFFSET, TOPIC, KafkaSlice, freed, slices_of
-from cep.log.protocol import Partition, Positions
+from cep.log.protocol import DECIDE, Partition, Positions
 from events.errors import ServiceUnavailable
 
 CONSUMER = 1
 REASON_BYTES = 512
+
+LOOKED_AT_MAX = 256
+"""Records of one fetch whose headers are looked at. Of more nobody hurries: a lane that reads so many at once is
+behind, and to look at each would cost it speed."""
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_conf_new": (c_void_p, []),
@@ -47,6 +51,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_message_errstr": (c_char_p, [c_void_p]),
     "rd_kafka_message_timestamp": (c_int64, [c_void_p, c_void_p]),
     "rd_kafka_message_destroy": (None, [c_void_p]),
+    "rd_kafka_message_headers": (c_int, [c_void_p, POINTER(c_void_p)]),
+    "rd_kafka_header_get_last": (c_int, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_size_t)]),
     "rd_kafka_topic_name": (c_char_p, [c_void_p]),
 }
 """What each answers and takes. All are of librdkafka's public interface, which only grows within a major version."""
@@ -62,7 +68,10 @@ class News(NamedTuple):
 
 
 class Reader:
-    """Reads the partitions it is told to. One thread uses it. Every call may raise KafkaException."""
+    """Reads the partitions it is told to. One thread uses it. Every call may raise KafkaException.
+
+    hurried: did a record of the last fetch have the header `DECIDE`?
+    """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """`settings`: as confluent-kafka takes them; no functions. Raises ServiceUnavailable where there is no C
@@ -74,6 +83,7 @@ class Reader:
         library.rd_kafka_poll_set_consumer(self._client)
         self._queue = library.rd_kafka_queue_get_consumer(self._client)
         self._messages = np.empty(0, np.int64)
+        self.hurried = False
         self._end = weakref.finalize(self, _ended, library, self._client, self._queue)
         self._end.atexit = False  # the process ends anyway
 
@@ -105,6 +115,7 @@ class Reader:
     def fetch(self, records_max: int, wait_s: float) -> tuple[dict[Partition, KafkaSlice], list[News]]:
         """What has arrived; waits only for the first. (Asked for many, the client waits until it has as many.)"""
         client = self._open_client
+        self.hurried = False
         if len(self._messages) < records_max:
             self._messages = np.zeros(records_max, np.int64)
         place, take = self._messages.ctypes.data, self._library.rd_kafka_consume_batch_queue
@@ -117,6 +128,7 @@ class Reader:
         messages = self._messages[:count]
         try:
             slices, news = slices_of(messages, self._stamp_of, self._name_of)
+            self.hurried = count <= LOOKED_AT_MAX and any(map(self._hurries, messages.tolist()))
             return slices, [self._told(message) for message in news]
         finally:
             freed(messages, self._destroy)
@@ -134,6 +146,15 @@ class Reader:
     def _name_of(self, topic: int) -> str:
         found: bytes = self._library.rd_kafka_topic_name(topic)
         return found.decode()
+
+    def _hurries(self, message: int) -> bool:
+        headers, value, size = c_void_p(), c_void_p(), c_size_t()
+        if c_int32.from_address(message + ERROR).value != 0:
+            return False
+        if self._library.rd_kafka_message_headers(message, byref(headers)) != 0:
+            return False  # it has none
+        found: int = self._library.rd_kafka_header_get_last(headers, DECIDE.encode(), byref(value), byref(size))
+        return found == 0
 
     def _told(self, message: int) -> News:
         topic = c_void_p.from_address(message + TOPIC).value

@@ -122,14 +122,20 @@ class Rows:
         return Record(self.partition, self.offset_list[row], stamp, key, self.values[row])
 
 
+DECIDE = "decide"
+"""The header of a record whose decision is waited for (decision 13)."""
+
+
 class Drained(NamedTuple):
     """What one `drain` took: slices in order of partition, at most one each.
 
     backlog: more is waiting than one drain takes, so commits need not hurry
+    hurried: someone waits for what comes of one of the records (`DECIDE`)
     """
 
     slices: Sequence[Slice]
     backlog: bool
+    hurried: bool = False
 
 
 class Source(Protocol):

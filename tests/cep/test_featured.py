@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,18 +14,20 @@ import pytest
 from cep.backtest import backtest
 from cep.cli import main
 from cep.cli.documents import EXAMPLES, load_streams
-from cep.control import Activate, PatternVersion, write
+from cep.control import Activate, PatternVersion, Retire, write
 from cep.declared import declared
 from cep.lane import Lane
 from cep.language.document import dump_pattern, read_pattern
 from cep.log.protocol import ALERTS
 from cep.log.sqlite import SqliteControl, SqliteLog
+from cep.pipeline import LaneState
 from cep.settings import Embedded, Settings
 from cep.settings import Lane as LaneSettings
 from cep.simulate import START_US, record, simulate
 from cep.testing import matches, measures, scene, sentences
 from cep.worker import embedded_lane, production
 from events.errors import InvalidDocument
+from features.views import LiveView
 
 STREAM = EXAMPLES / "streams" / "transactions.yaml"
 VIEW = EXAMPLES / "views" / "card_velocity.yaml"
@@ -173,6 +176,32 @@ def test_a_lane_that_was_killed_comes_to_the_same_features(houses: list[House]) 
     told = [[(one["alert_id"], one["message"], one["events"]) for one in house.alerts()] for house in houses]
     assert len(told[0]) > 5
     assert told[0] == told[1]
+
+
+def test_features_are_kept_from_the_first_event_on_whether_or_not_a_pattern_reads_them(houses: list[House]) -> None:
+    """Also while no pattern is there at all, and for one that comes later."""
+    whole, late = houses
+    whole.feed(PAYMENTS)
+    run(whole.lane())
+    write(late.control, [Retire("busy-card")], author="t", at_us=0)
+    lane = late.lane()
+    late.feed(PAYMENTS[:300])
+    run(lane)
+    assert late.alerts() == []
+    write(late.control, [Activate("busy-card", 1)], author="t", at_us=0)
+    time.sleep(0.005)  # the lane looks at the control log once a millisecond
+    late.feed(PAYMENTS[300:])
+    run(lane)
+    told = {one["events"][0]["event_id"]: one["events"][0]["features"] for one in whole.alerts()}
+    same = {name: told[name] for one in late.alerts() if (name := one["events"][0]["event_id"]) in told}
+    assert len(same) > 3
+    assert same.items() <= {one["events"][0]["event_id"]: one["events"][0]["features"] for one in late.alerts()}.items()
+
+
+def test_a_lane_without_a_pattern_keeps_features_too() -> None:
+    known = declared(load_streams([STREAM]), {"v": VIEW.read_text()})
+    state = LaneState(tuple(known.streams.values()), views=tuple(LiveView(view) for view in known.views))
+    assert {column.name for column in state.layout.columns} >= {"card_velocity.tx_count_10m", "card_id", "amount"}
 
 
 def test_a_back_test_finds_what_the_lane_finds_on_any_number_of_threads(houses: list[House], tmp_path: Path) -> None:

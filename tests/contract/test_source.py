@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from cep.log.files import FileSource
 from cep.log.kafka import KafkaSource
 from cep.log.kafka_reader import Reader
-from cep.log.protocol import Partition, Slice, Source
+from cep.log.protocol import DECIDE, Partition, Slice, Source
 from cep.log.sqlite import SqliteLog, SqliteSource
 from cep.settings import Kafka
 from events.errors import IntegrityViolation, InvalidDocument, ServiceUnavailable
@@ -91,6 +91,27 @@ def _produce(address: str, topic: str, partition: int, values: Sequence[bytes]) 
     for value in values:
         producer.produce(topic, value, b"k", partition, timestamp=7)
     assert producer.flush(10) == 0
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("header", "hurried"), [([(DECIDE, b"")], True), ([("other", b"x")], False), (None, False)])
+def test_a_record_whose_decision_is_waited_for_says_so(
+    kafka: str, unique: str, header: list[tuple[str, str | bytes | None]] | None, hurried: bool
+) -> None:
+    _make_topic(kafka, unique, 1)
+    producer = Producer({"bootstrap.servers": kafka, "linger.ms": 0})
+    producer.produce(unique, b"{}", b"k", 0, headers=header)
+    assert producer.flush(10) == 0
+    source = KafkaSource(Kafka(bootstrap=kafka), "app", 0, 1, [unique])
+    try:
+        source.seek({Partition(unique, 0): 0})
+        until = time.monotonic() + 20
+        while not (drained := source.drain(1000, 0.1)).slices:
+            assert time.monotonic() < until
+        assert drained.hurried is hurried
+        assert not source.drain(1000, 0.0).hurried
+    finally:
+        source.close()
 
 
 def _drained(source: Source, count: int, records_max: int = 1000) -> list[Slice]:

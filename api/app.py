@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
+from api.counted import Counted, RequestCounts
 from api.deps import no_others
 from api.events_in import checks_of
 from api.limits import Limits
@@ -50,6 +51,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.following = set()
     handle_problems(app)
     app.add_middleware(Limits, services=services)
+    app.state.requests = RequestCounts()
+    app.add_middleware(Counted, counts=app.state.requests)
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(no_others)], responses=declared(422))
     if find_spec("api.dashboard") is not None:

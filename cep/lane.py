@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from cep.alert import Alert
 from cep.control import Change, read
-from cep.log.ledger import Counts, Decided, KeyOf, Ledger, moved
+from cep.log.ledger import Counts, Decided, Held, KeyOf, Ledger, moved
 from cep.log.protocol import (
     OUTPUT_TOPICS,
     REPLAY_VERSION,
@@ -421,6 +422,7 @@ class Lane:
         self._alert_waits = False
         self.counts.commits += 1
         self.counts.commit_seconds.add((self._committed_us - started_us) / 1e6)
+        self.counts.spent("commit", (self._committed_us - started_us) / 1e6)
         self.counts.alerts_stripped = self._ledger.stripped
         self.counts.control_offset, self.counts.watermark_us = self._control_offset, self._watermark_us
 
@@ -458,7 +460,11 @@ def _count(counts: LaneCounts, entry: Entry, decided: Decided) -> None:
     for alert in decided.alerts:
         of = alert.pattern, alert.severity
         counts.alerts_of[of] = counts.alerts_of.get(of, 0) + 1
-    counts.dead_letters += len(decided.dead)
+    for refused in decided.dead:
+        counts.dead_letters[refused.reason] = counts.dead_letters.get(refused.reason, 0) + 1
+    counts.open_partials, counts.limits = decided.held.partials, decided.held.limits
+    for stage, seconds in decided.seconds.items():
+        counts.spent(stage, seconds)
     counts.late += len(decided.late)
     counts.scores += len(decided.scores)
     counts.changes_left_out += decided.changes_left_out
@@ -504,15 +510,19 @@ S = TypeVar("S", bound=State)
 class Stages(Generic[S]):
     """The functions of `cep.pipeline`.
 
-    process: matches a batch.  advance: time-outs and absences up to an instant.
+    enrich:  adds features and scores to a batch.  match: then matches it.
+    advance: time-outs and absences up to an instant.
     due_us:  the earliest instant at which `advance` has something to do, or None
     changed: the entities whose features' events have changed since it was asked last
+    held:    what there is, and which limits were reached
     """
 
-    process: Callable[[Batch, S], Outcome]
+    enrich: Callable[[Batch, S], None]
+    match: Callable[[Batch, S], Outcome]
     advance: Callable[[int, S], Outcome]
     due_us: Callable[[S], int | None]
     changed: Callable[[S], list[EntityState]]
+    held: Callable[[S], Held]
 
 
 class Flow(Generic[S]):
@@ -524,6 +534,7 @@ class Flow(Generic[S]):
         self._decoders = self._made_decoders()
         self._orderer: Orderer | None = None
         self._watermark_us = NEVER_US
+        self._decode_s = 0.0
 
     def take_up(self, partitions: Sequence[Partition]) -> None:
         """See Machine."""
@@ -580,26 +591,38 @@ class Flow(Generic[S]):
         return {topic: Decoder(stream, layout, strings) for topic, stream in self._streams.items()}
 
     def _arrived(self, topic: str, parts: Sequence[Slice]) -> Arrived:
+        started_s = perf_counter()
         raw = Texts.joined([part.texts for part in parts])
         numbers = np.array([part.partition.partition for part in parts], dtype=np.int64)
+        decoded = self._decoders[topic].decode(raw)
+        self._decode_s += perf_counter() - started_s
         return Arrived(
             stream=self._streams[topic].name,
             partition=np.repeat(numbers, [len(part) for part in parts]),
             offset=np.concatenate([part.offsets() for part in parts]),
             log_at_us=np.concatenate([part.timestamps_us() for part in parts]),
             raw=raw,
-            decoded=self._decoders[topic].decode(raw),
+            decoded=decoded,
         )
 
     def _decide(self, ordered: Ordered) -> Decided:
         """Matches what was released, then lets time reach the watermark."""
-        outcomes = [self._stages.process(ordered.batch, self._state)] if len(ordered.batch) else []
+        outcomes = []
+        began_s = enriched_s = perf_counter()
+        if len(ordered.batch):
+            self._stages.enrich(ordered.batch, self._state)
+            enriched_s = perf_counter()
+            outcomes.append(self._stages.match(ordered.batch, self._state))
         if ordered.watermark_us > self._watermark_us:
             self._watermark_us = ordered.watermark_us
             outcomes.append(self._stages.advance(ordered.watermark_us, self._state))
         started, taken, died, matched = (
             sum(column) for column in zip((0, 0, 0, 0), *(o.counts for o in outcomes), strict=True)
         )
+        seconds = {
+            "decode": self._decode_s, "enrich": enriched_s - began_s, "match": perf_counter() - enriched_s,
+        }  # fmt: skip
+        self._decode_s = 0.0
         return Decided(
             alerts=list(chain.from_iterable(outcome.alerts for outcome in outcomes)),
             scores=list(chain.from_iterable(outcome.scores for outcome in outcomes)),
@@ -608,4 +631,6 @@ class Flow(Generic[S]):
             counts=(started, taken, died, matched),
             watermark_us=self._watermark_us,
             tally=asdict(ordered.counts),
+            held=self._stages.held(self._state),
+            seconds=seconds,
         )

@@ -22,6 +22,7 @@ from cep.enrich import Enrichment
 from cep.language.document import read_pattern
 from cep.language.message import render_message, steps_read
 from cep.language.pattern import Pattern
+from cep.log.ledger import Held
 from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
 from cep.matcher.tables import Mode
@@ -197,8 +198,18 @@ class LaneState:
 
 def process(batch: Batch, state: LaneState) -> Outcome:
     """Enrich a batch, then match it."""
+    enrich(batch, state)
+    return match(batch, state)
+
+
+def enrich(batch: Batch, state: LaneState) -> None:
+    """Features, then scores, into their columns."""
     for one in state.enrichments:
         one.compute(batch)
+
+
+def match(batch: Batch, state: LaneState) -> Outcome:
+    """An enriched batch to alerts."""
     before = state.matcher.state.counters.copy()
     first = state.matcher.sequence
     matches = state.matcher.process(batch)
@@ -224,6 +235,17 @@ def changed(state: LaneState) -> list[EntityState]:
         for live in state.views
         for entity, packed in live.changed(state.strings.text)
     ]
+
+
+def held(state: LaneState) -> Held:
+    """What a lane holds now, and which of its limits were reached how often."""
+    counters = state.matcher.state.counters
+    limits = {
+        "partials_per_key": int(counters[c.CAPPED]),
+        "entities_of_a_view": sum(live.refused for live in state.views),
+        "events_of_an_entity": sum(live.dropped for live in state.views),
+    }
+    return Held(int(counters[c.LIVE_PARTIALS]), limits)
 
 
 def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> None:

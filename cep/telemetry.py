@@ -58,7 +58,6 @@ class LaneCounts:
     changes_left_out: int = 0
     alerts: int = 0
     alerts_stripped: int = 0
-    dead_letters: int = 0
     late: int = 0
     scores: int = 0
     started: int = 0
@@ -71,9 +70,17 @@ class LaneCounts:
     watermark_us: int = 0
     control_offset: int = 0
     commit_seconds: Times = field(default_factory=Times)
+    open_partials: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    dead_letters: dict[str, int] = field(default_factory=dict)
     tally: dict[str, int] = field(default_factory=dict)
     alerts_of: dict[tuple[str, str], int] = field(default_factory=dict)
     online_entities: Mapping[str, int] = field(default_factory=dict)
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Adds to a stage's time."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
 
 class Metric(NamedTuple):
@@ -92,8 +99,11 @@ METRICS = (
     Metric("stakeout_changes_total", "counter", (), "control changes read"),
     Metric("stakeout_changes_left_out_total", "counter", (), "of them, those that could not be compiled here"),
     Metric("stakeout_record_fates_total", "counter", ("fate",), "records by what decoding and ordering did with them"),
-    Metric("stakeout_dead_letters_total", "counter", (), "records that could not be used"),
+    Metric("stakeout_dead_letters_total", "counter", ("reason",), "records that could not be used"),
     Metric("stakeout_late_total", "counter", (), "late records put out"),
+    Metric("stakeout_stage_seconds_total", "counter", ("stage",), "time that the lane spent in each stage"),
+    Metric("stakeout_open_partials", "gauge", (), "partials that are open"),
+    Metric("stakeout_limits_total", "counter", ("limit",), "how often a limit was reached (ARCHITECTURE.md, Limits)"),
     Metric("stakeout_partials_started_total", "counter", (), "partials opened"),
     Metric("stakeout_partials_died_total", "counter", (), "partials that ended without a match"),
     Metric("stakeout_events_taken_total", "counter", (), "events that a partial took"),
@@ -146,6 +156,12 @@ def _samples(metric: Metric, counts: LaneCounts) -> Iterator[tuple[str, dict[str
     match metric.name:
         case "stakeout_record_fates_total":
             yield from (("", {"fate": fate}, count) for fate, count in sorted(counts.tally.copy().items()))
+        case "stakeout_dead_letters_total":
+            yield from (("", {"reason": reason}, count) for reason, count in sorted(counts.dead_letters.copy().items()))
+        case "stakeout_limits_total":
+            yield from (("", {"limit": limit}, count) for limit, count in sorted(counts.limits.items()))
+        case "stakeout_stage_seconds_total":
+            yield from (("", {"stage": stage}, spent) for stage, spent in sorted(counts.stage_seconds.copy().items()))
         case "stakeout_online_entities_total":
             yield from (("", {"fate": fate}, count) for fate, count in sorted(counts.online_entities.items()))
         case "stakeout_alerts_total":

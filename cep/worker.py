@@ -167,7 +167,7 @@ def production(settings: Settings, store: OnlineStore | None = None) -> Engine:
         {name: _text(Path(name), "model") for name in settings.models},
     )
     champions, streams = scoring(settings, known), tuple(known.streams.values())
-    stages = Stages(pipeline.process, pipeline.advance, pipeline.due_us, pipeline.changed)
+    stages = Stages(pipeline.enrich, pipeline.match, pipeline.advance, pipeline.due_us, pipeline.changed, pipeline.held)
     if store is None and settings.address.redis and known.views:
         from features.redis_store import RedisStore
 

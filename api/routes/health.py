@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 
+from api.counted import RequestCounts
 from api.deps import ServicesNow
 from api.docs_page import docs_page
 from api.lanes import lag
@@ -58,11 +59,13 @@ def readyz(services: ServicesNow, response: Response) -> Ready:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(services: ServicesNow) -> PlainTextResponse:
-    """Prometheus text: lanes as their journal says, and the counts of a lane in this process."""
+def metrics(request: Request, services: ServicesNow) -> PlainTextResponse:
+    """Prometheus text: requests, lanes as their journal says, and the counts of a lane in this process."""
+    counts: RequestCounts = request.app.state.requests
     body = render(services.counts) if services.counts else ""
     return PlainTextResponse(
-        body + "".join(f"{each}\n" for each in _gauges(services)), media_type="text/plain; version=0.0.4"
+        counts.render() + body + "".join(f"{each}\n" for each in _gauges(services)),
+        media_type="text/plain; version=0.0.4",
     )
 
 

@@ -42,12 +42,20 @@ KeyOf = Callable[[Refused], bytes | None]
 """The source record's key of a refused record."""
 
 
+class Held(NamedTuple):
+    """What a lane's state holds. partials: that are open; limits: how often each was reached so far, by name"""
+
+    partials: int
+    limits: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What one entry of the journal came to.
 
     alerts, scores:   without lane, epoch, sequence and processed_at_us
     changes_left_out: control changes that couldn't be applied
+    seconds:          by stage
     """
 
     alerts: Sequence[Alert] = ()
@@ -58,6 +66,8 @@ class Decided:
     tally: Mapping[str, int] = field(default_factory=dict)
     scores: Sequence[ScoredEvent] = ()
     changes_left_out: int = 0
+    held: Held = field(default_factory=lambda: Held(0, {}))
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

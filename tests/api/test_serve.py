@@ -68,6 +68,8 @@ def test_killed_in_the_middle_of_a_match_it_comes_back_and_alerts_once(tmp_path:
         assert client.post("/v1/decisions", json=events.event("c1", 900.0)).json()["decision"] == "review"
         eventually(lambda: len(client.get("/v1/alerts").json()["items"]) == 1)
         assert "stakeout_alerts_total" in client.get("/metrics").text
+        told = client.get("/metrics").text
+        assert 'stakeout_http_requests_total{method="GET",route="/metrics",status="200"} 1.0' in told
         assert "GET /v1/alerts" in client.get("/docs").text
         with client.stream("GET", "/v1/alerts/stream") as following:
             assert following.status_code == 200

@@ -27,7 +27,13 @@ def asked(port: int, path: str) -> tuple[int, str]:
 
 def busy() -> LaneCounts:
     counts = LaneCounts(
-        records=7, watermark_us=1_500_000, online_entities={"written": 2}, tally={"released": 6, "rejected": 1}
+        records=7,
+        watermark_us=1_500_000,
+        stage_seconds={"match": 0.5},
+        limits={"partials_per_key": 1},
+        dead_letters={"not_json": 1},
+        online_entities={"written": 2},
+        tally={"released": 6, "rejected": 1},
     )
     counts.alerts_of["small-big", "high"] = 2
     counts.commit_seconds.add(0.003)

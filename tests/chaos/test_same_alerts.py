@@ -101,7 +101,7 @@ def embedded_alerts(folder: Path, payments: list[Payment], *, of_file: bool) -> 
         with closing(embedded_lane(settings, production(settings), log)) as lane:
             began = time.monotonic()
             run_through(lane, len(records))
-            assert (lane.counts.late, lane.counts.dead_letters) == (0, 0)
+            assert (lane.counts.late, lane.counts.dead_letters) == (0, {})
         alerts = [msgspec.json.decode(value, type=Alert) for _, _, value in log.outputs(ALERTS)]
     tell("file" if of_file else "SQLite", len(alerts), began)
     assert [alert.sequence for alert in alerts] == list(range(len(alerts)))

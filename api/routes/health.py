@@ -62,11 +62,9 @@ def readyz(services: ServicesNow, response: Response) -> Ready:
 def metrics(request: Request, services: ServicesNow) -> PlainTextResponse:
     """Prometheus text: requests, lanes as their journal says, and the counts of a lane in this process."""
     counts: RequestCounts = request.app.state.requests
-    body = render(services.counts) if services.counts else ""
-    return PlainTextResponse(
-        counts.render() + body + "".join(f"{each}\n" for each in _gauges(services)),
-        media_type="text/plain; version=0.0.4",
-    )
+    lanes = render(services.counts) if services.counts else ""
+    gauges = "".join(f"{each}\n" for each in _gauges(services))
+    return PlainTextResponse(counts.render() + lanes + gauges, media_type="text/plain; version=0.0.4")
 
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)

@@ -1,11 +1,11 @@
-"""What handlers ask for in their signatures.
+"""What handlers ask for in their signatures. All are coroutines: plain functions would cost a request a thread each.
 
 def pause(name: str, services: ServicesNow, actor: Author) -> …      the app's services; who asks, if they may
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -26,10 +26,15 @@ def services_of(request: Request) -> Services:
     return services
 
 
-ServicesNow = Annotated[Services, Depends(services_of)]
+async def services_now(request: Request) -> Services:
+    """The same as a dependency."""
+    return services_of(request)
 
 
-def no_others(request: Request) -> None:
+ServicesNow = Annotated[Services, Depends(services_now)]
+
+
+async def no_others(request: Request) -> None:
     """A query parameter that an operation doesn't have is refused: `?patern=x` would else be every pattern's."""
     operations = request.app.openapi()["paths"].get(request.scope["route"].path, {})
     parameters = operations.get(request.method.lower(), {}).get("parameters", ())
@@ -41,7 +46,7 @@ def no_others(request: Request) -> None:
         raise Refusal(422, "unknown_parameter", f"there is no parameter {wrong[0]!r}", hint)
 
 
-def actor_of(
+async def actor_of(
     request: Request,
     services: ServicesNow,
     given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None,
@@ -58,10 +63,10 @@ def actor_of(
     raise Refusal(401, "unauthenticated", what, hint, headers={"WWW-Authenticate": "Bearer"})
 
 
-def holder_of(role: Role) -> Callable[[Actor], Actor]:
+def holder_of(role: Role) -> Callable[[Actor], Awaitable[Actor]]:
     """A dependency: who asks, if they have this role."""
 
-    def check(actor: Annotated[Actor, Depends(actor_of)]) -> Actor:
+    async def check(actor: Annotated[Actor, Depends(actor_of)]) -> Actor:
         if not actor.may(role):
             roles = ", ".join(sorted(actor.roles))
             hint = f"ask for a key with it: `stakeout keys add NAME --role {role}`"

@@ -37,7 +37,7 @@ _log = logging.getLogger("stakeout.api")
 _audit = logging.getLogger("stakeout.audit")
 
 
-def takes_idempotency_key(
+async def takes_idempotency_key(
     key: Annotated[
         str | None,
         Header(alias=HEADER, min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description="see docs/api.md"),

@@ -20,10 +20,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,12 +38,14 @@ from bench.peers.run import Kafka as PeerKafka
 from bench.peers.run import PeerError, run_peer
 from bench.works import STREAM, WORKS
 from cep.alert import Alert
-from cep.control import Activate, PatternVersion, write
+from cep.cli import main
+from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, write
 from cep.log.kafka import KafkaControl
 from cep.log.kafka_topics import Topics, client_settings, create_topics
 from cep.log.protocol import ALERTS, DEAD_LETTERS, OUTPUT_TOPICS, BatchEntry, JournalRecord, decode_journal
 from cep.settings import Kafka
 from cep.warm import warm
+from models.registry import Registry
 
 Row = tuple[str, float, float | None, str, str]
 """name, ours, the peer's or None, unit, note"""
@@ -60,6 +63,8 @@ DELAY_PARTITIONS = 1
 """This client's producer sends a request per partition, Java's one for all of a broker: so the broker gets as many."""
 WARM_SECONDS = 75
 """The delay's first alerts are left out: so long a broker's JVM compiles what this load needs, with up to a core."""
+RISKY = 300.0
+"""A payment above it is fraud, for the model of `scored`."""
 ALERT_EVERY = 100
 """One alert per so many events."""
 
@@ -111,12 +116,78 @@ def drains(kafka: Kafka, events: int, *, peers: bool = False, works: Mapping[str
                 f"the brokers at {kafka.bootstrap} took {sum(ends.values())} records of {events}: see their log"
             )
         for name, work in works.items():
-            drained = drain(kafka, topic, work, ends)
+            drained = drain(kafka, topic, WORKS[work], ends)
             peer, told = _flink(kafka, topic, work) if peers else (None, "Flink not run: --peers")
             counted = engine.from_columns(work, columns)[0]
             note = f"matches {drained.alerts}, from columns {counted}{ARRIVAL}, {told}; {drained.told()}"
             found.append((name, events / drained.seconds, peer, "events/s", note))
+        if works is DRAINS:
+            found.append(scored(kafka, topic, columns, ends))
     return found
+
+
+VIEW = """
+view: card
+stream: transactions
+entity: [card_id]
+features:
+  - {name: count_1h, aggregate: count, window: {sliding: 1h}}
+  - {name: spend_1d, aggregate: sum(amount), window: {sliding: 1d}}
+  - {name: largest_1d, aggregate: max(amount), window: {sliding: 1d}}
+  - {name: countries_1h, aggregate: distinct(country), window: {sliding: 1h}}
+"""
+MODEL = """
+model: risk
+stream: transactions
+inputs: [amount, card.count_1h, card.spend_1d, card.largest_1d, card.countries_1h]
+missing: 0
+label: is_fraud
+algorithm: random_forest
+parameters: {n_estimators: 100, max_depth: 8}
+split: {delay: 0s, test: 20s}
+"""
+SCORED = {
+    "name": "scored-twice",
+    "stream": "transactions",
+    "key": ["card_id"],
+    "within": "1h",
+    "steps": [
+        {"name": "first", "where": "score > 0.9"},
+        {"name": "again", "contiguity": "followed_by", "where": "score > 0.9 and card.count_1h > 2"},
+    ],
+}
+SAMPLE_ROWS = 100_000
+
+
+def scored(kafka: Kafka, topic: str, columns: Columns, ends: Mapping[int, int]) -> Row:
+    """The same topic with four features and a model of a hundred trees; trained here, on the first of its events."""
+    with tempfile.TemporaryDirectory(prefix="stakeout-bench-") as name:
+        folder = Path(name)
+        (folder / "view.yaml").write_text(VIEW)
+        (folder / "model.yaml").write_text(MODEL)
+        (folder / "stream.yaml").write_text(STREAM)
+        settings = {"address": {"store": str(folder / "store")}, "views": [str(folder / "view.yaml")]}
+        (folder / "settings.yaml").write_text(json.dumps(settings))
+        with (folder / "sample.ndjson").open("wb") as file:
+            first = {field: column[:SAMPLE_ROWS] for field, column in columns.items()}
+            for record, amount in zip(ndjson(first), first["amount"].tolist(), strict=True):
+                fraud = b"true" if amount > RISKY else b"false"
+                file.write(record.rstrip()[:-1] + b', "is_fraud": ' + fraud + b"}\n")
+        files = [str(folder / "model.yaml"), "--data", str(folder / "sample.ndjson")]
+        options = ["--streams", str(folder / "stream.yaml"), "--settings", str(folder / "settings.yaml")]
+        with redirect_stdout(sys.stderr):
+            if main(["models", "train", *files, *options]) != 0:
+                raise LaneError("the model of kafka/drain_scored could not be trained")
+        card = Registry(str(folder / "store")).card("risk", 1)
+        champion: list[Change] = [ModelVersion("risk", 1, card.digest, card.runtime), ModelAlias("risk", "champion", 1)]
+        environ = {
+            "STAKEOUT_VIEWS": str(folder / "view.yaml"),
+            "STAKEOUT_MODELS": str(folder / "model.yaml"),
+            "STAKEOUT_ADDRESS_STORE": str(folder / "store"),
+        }
+        drained = drain(kafka, topic, [SCORED], ends, champion, environ)
+    note = f"4 features, 100 trees on 5 inputs, 1 pattern, {drained.alerts} alerts; {drained.told()}"
+    return "kafka/drain_scored", sum(ends.values()) / drained.seconds, None, "events/s", note
 
 
 @dataclass(slots=True)
@@ -150,9 +221,16 @@ class Drained:
         )
 
 
-def drain(kafka: Kafka, topic: str, work: str, ends: Mapping[int, int]) -> Drained:
-    """A new application reads the topic from its start until its journal covers `ends`."""
-    with application(kafka, topic, WORKS[work]) as app, worker(kafka, app, topic) as process:
+def drain(
+    kafka: Kafka,
+    topic: str,
+    documents: Sequence[dict[str, Any]],
+    ends: Mapping[int, int],
+    changes: Sequence[Change] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Drained:
+    """A new application reads the topic from its start until its journal covers `ends`. changes: besides patterns"""
+    with application(kafka, topic, documents, changes=changes) as app, worker(kafka, app, topic, environ) as process:
         started_s = time.time()
         live_s = process.await_live()
         drained, cpu_s = Drained(live_s, live_s - started_s), process.cpu_s()
@@ -380,17 +458,21 @@ def _told(at_ns: int, alert: Alert) -> tuple[int, int]:
 
 @contextmanager
 def application(
-    kafka: Kafka, topic: str, documents: Sequence[dict[str, Any]], makes: Mapping[str, int] | None = None
+    kafka: Kafka,
+    topic: str,
+    documents: Sequence[dict[str, Any]],
+    makes: Mapping[str, int] | None = None,
+    changes: Sequence[Change] = (),
 ) -> Iterator[str]:
     """A new application that watches for these patterns; `makes`: a source topic that is made with it. All its topics
     are deleted in the end."""
     app = f"{topic}-{uuid.uuid4().hex[:4]}"
     made = create_topics(app, 1, kafka, makes)
     try:
-        changes = [PatternVersion(one["name"], 1, one) for one in documents]
+        versions = [PatternVersion(one["name"], 1, one) for one in documents]
         live = [Activate(one["name"], 1) for one in documents]
         with closing(KafkaControl(kafka, app)) as control:
-            write(control, [*changes, *live], author="bench", at_us=time.time_ns() // 1000)
+            write(control, [*changes, *versions, *live], author="bench", at_us=time.time_ns() // 1000)
         yield app
     finally:
         _delete(kafka, made)
@@ -431,7 +513,7 @@ class Process:
 
 
 @contextmanager
-def worker(kafka: Kafka, app: str, topic: str) -> Iterator[Process]:
+def worker(kafka: Kafka, app: str, topic: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Process]:
     """A worker process of that application on that topic, all settings by environment and else as they are."""
     with tempfile.TemporaryDirectory(prefix="stakeout-bench-") as folder:
         declared, log = Path(folder) / "transactions.yaml", Path(folder) / "worker.log"
@@ -441,7 +523,7 @@ def worker(kafka: Kafka, app: str, topic: str) -> Iterator[Process]:
         cache = {name: os.environ[name] for name in ("STAKEOUT_CACHE",) if name in os.environ}
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-c", WORKER], cwd=ROOT, env={**others, **cache, **settings}, stderr=output
+                [sys.executable, "-c", WORKER], cwd=ROOT, env={**others, **cache, **settings, **environ}, stderr=output
             )
         try:
             yield Process(popen, log)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from cep.settings import Address
-from tests.api.world import ROOT, World, eventually, lines, running, settings_in
+from tests.api.world import ROOT, World, at_a_socket, eventually, lines, running, settings_in
 
 VIEW = ROOT / "examples" / "views" / "card_velocity.yaml"
 ASK = {"features": ["card_velocity:tx_count_10m", "card_velocity:spend_24h"], "entities": {"card_id": ["c-1", "c-9"]}}
@@ -99,3 +101,14 @@ def test_what_is_refused(world: World, changed: dict[str, object], status: int, 
 
 def test_an_unknown_view_of_one_entity_is_refused(world: World) -> None:
     assert world.client.get("/v1/features/nowhere/c-1").status_code == 404
+
+
+def test_the_commands_of_the_page_are_answered(world: World) -> None:
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```sh\n(curl .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    with at_a_socket(world) as address:
+        asked = commands.replace("localhost:8000", address)
+        ran = subprocess.run(["bash", "-eo", "pipefail", "-c", asked], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count('"card_velocity"') >= 2
+    assert '"feature_names"' in ran.stdout

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -232,3 +235,18 @@ def test_a_model_learns_from_features_and_scores_with_them(tmp_path: Path, capsy
     card = msgspec.json.decode(capsys.readouterr().out)
     assert card["views"]["card_velocity"].startswith("view: card_velocity\n")
     assert [one["type"] for one in card["inputs"]] == ["decimal(12, 2)", "int64", "decimal(18, 2)"]
+
+
+def blocks(language: str) -> list[str]:
+    page = (EXAMPLES.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_of_features_is_true() -> None:
+    """Its view is one, its pattern can be read with it, its example runs."""
+    view, pattern = blocks("yaml")
+    known = declared(load_streams([STREAM]), {"page": view})
+    assert read_pattern(pattern, known.streams, "page").name == "busy-card"
+    (example,) = blocks("python")
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=EXAMPLES.parent, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()

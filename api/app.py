@@ -44,7 +44,13 @@ def create_app(services: Services) -> FastAPI:
         yield
 
     app = FastAPI(
-        title="stakeout", version="0.1.0", description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="stakeout",
+        version="0.1.0",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry={"logs": False, "metrics": False, "operation_spans": False},
     )
     app.state.services = services
     app.state.checks = checks_of(services.streams)

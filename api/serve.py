@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from api.services import opened
 from cep.cli.configured import settings_of, with_streams
 from cep.settings import Settings
 from cep.telemetry import log_to_stderr
+from cep.tracing import tracing
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 
 HEADERS_BYTES_MAX = 64_000
@@ -41,7 +43,7 @@ def serve(options: argparse.Namespace) -> int:
         from cep.warm import warm
 
         warm()
-    with opened(settings) as services, Beside(services) as beside:
+    with tracing("serve", os.environ), opened(settings) as services, Beside(services) as beside:
         config = uvicorn.Config(
             create_app(services),
             log_level="warning",

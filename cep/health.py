@@ -1,13 +1,13 @@
-"""A worker's door for its operator: /metrics for Prometheus, /healthz and /readyz for whoever restarts it.
+"""A process's door for its operator: /metrics for Prometheus, /healthz and /readyz for whoever restarts it.
 
-    worker's loop ── counts ──▶ Health ◀── a thread per request of a small server, on loopback unless told otherwise
+    loop ── counts ──▶ Health ◀── a thread per request of a small server, on loopback unless told otherwise
 
-The server only reads: numbers that the lanes add up anyway. It has no passwords, so it belongs on no open network.
+The server only reads: numbers that lanes and sink add up anyway. It has no passwords, so it belongs on no open network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +15,6 @@ from threading import Thread
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from cep.telemetry import LaneCounts, render
 from events.errors import ServiceUnavailable
 
 REQUEST_SECONDS = 5.0
@@ -24,20 +23,24 @@ REQUEST_SECONDS = 5.0
 
 @dataclass
 class Health:
-    """What the server asks. lanes: those that are live. ready: the worker has joined, and all its lanes are live."""
+    """What the server asks.
 
-    lanes: Callable[[], Mapping[int, LaneCounts]] = dict
+    metrics: Prometheus text
+    ready:   a worker has joined, and all its lanes are live; a sink has read where to go on
+    """
+
+    metrics: Callable[[], str] = str
     ready: Callable[[], bool] = lambda: False
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body."""
         if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, render(self.lanes())
+            return 200, CONTENT_TYPE_LATEST, self.metrics()
         if path == "/healthz":
             return 200, "text/plain", "ok\n"
         if path == "/readyz":
             ready = self.ready()
-            return (200 if ready else 503), "text/plain", "ready\n" if ready else "lanes are not live yet\n"
+            return (200 if ready else 503), "text/plain", "ready\n" if ready else "not ready yet\n"
         return 404, "text/plain", "there are /metrics, /healthz and /readyz\n"
 
 

@@ -42,6 +42,7 @@ from cep.log.protocol import (
 from cep.scored import ScoredEvent
 from cep.settings import Lane as LaneSettings
 from cep.telemetry import LaneCounts
+from cep.tracing import tracer
 from events.columns import Batch, Layout, StringTable
 from events.decode import Decoder
 from events.errors import IntegrityViolation, ServiceUnavailable
@@ -123,6 +124,7 @@ class Lane:
         self._app, self._settings = app, settings
         self._source, self._commit, self._control, self._machine = source, commit, control, machine
         self._clock, self._silent_us, self._failpoint, self._online = clock, silent_us, failpoint, online
+        self._tracer = tracer()
         self._ledger = Ledger(app, number, 0, settings)
         self._positions: Positions = {}  # where the next batch begins
         self._committed: Positions = {}  # where the next journal record begins
@@ -413,7 +415,9 @@ class Lane:
         """Commits everything since the last commit."""
         record = self._ledger.record(self._committed, self._identities)
         started_us = self._awake()
-        self._commit.commit(self._ledger.outputs, record)
+        told = {"lane": self.number, "record": record.number, "outputs": self._ledger.outputs.count}
+        with self._tracer.start_as_current_span("lane.commit", attributes=told):
+            self._commit.commit(self._ledger.outputs, record)
         self._committed_us = self._clock.steady_us()
         if self._online is not None:
             self.counts.online_entities = self._online(Guard(self._ledger.epoch, record.number))

@@ -34,7 +34,8 @@ from cep.log.protocol import Failpoint, Source, no_failpoint
 from cep.log.sqlite import SqliteCommit, SqliteControl, SqliteLog, SqliteSource
 from cep.online import OnlineWriter
 from cep.settings import Settings
-from cep.telemetry import LaneCounts, log_to_stderr
+from cep.telemetry import LaneCounts, log_to_stderr, render
+from cep.tracing import tracing
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, LimitReached, Problem, ServiceUnavailable
 from events.schema import read_stream
 from features.store import OnlineStore
@@ -135,7 +136,11 @@ def run_worker(
     stop = _stop_on_signals()
     health = Health()
     try:
-        with served(health, *metrics) if metrics else nullcontext(), closing(engine or production(settings)) as made:
+        with (
+            tracing("worker", environ),
+            served(health, *metrics) if metrics else nullcontext(),
+            closing(engine or production(settings)) as made,
+        ):
             _run(settings, made, failpoint_of(environ), stop, log, health)
     except (Fenced, ServiceUnavailable) as error:
         log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
@@ -383,7 +388,7 @@ def _run(
 ) -> None:
     if settings.kafka.bootstrap and not settings.files:
         fleet = Fleet(settings, engine, failpoint, log)
-        health.lanes, health.ready = fleet.counts, fleet.ready
+        health.metrics, health.ready = lambda: render(fleet.counts()), fleet.ready
         _run_fleet(fleet, stop)
         return
     sqlite = SqliteLog(Path(settings.embedded.path), durable=settings.embedded.durable)
@@ -421,7 +426,7 @@ def _run_embedded(lane: Lane, settings: Settings, stop: Stop, health: Health) ->
             if stop.asked:
                 return
         collector.take_over()
-        health.lanes, health.ready = lambda: {lane.number: lane.counts}, lambda: True
+        health.metrics, health.ready = lambda: render({lane.number: lane.counts}), lambda: True
         while not (stop.asked or lane.done):
             collector.turn(lane.step(WAIT_SECONDS))
         lane.flush()

@@ -245,11 +245,13 @@ def _services(commands: Commands) -> None:
     )
     _streams(worker)
     _settings(worker)
-    worker.add_argument("--metrics-port", type=_count, metavar="N", help="serve /metrics, /healthz and /readyz there")
-    worker.add_argument("--metrics-host", default="127.0.0.1", metavar="HOST", help="(default: 127.0.0.1)")
-    _settings(
-        _command(commands, "sink", "cep.cli.services:sink", "write the alerts from their topic into the database")
-    )
+    sink = _command(commands, "sink", "cep.cli.services:sink", "write the alerts from their topic into the database")
+    _settings(sink)
+    for process in (worker, sink):
+        process.add_argument(
+            "--metrics-port", type=_count, metavar="N", help="serve /metrics, /healthz and /readyz there"
+        )
+        process.add_argument("--metrics-host", default="127.0.0.1", metavar="HOST", help="(default: 127.0.0.1)")
     _server(commands)
     topics = _command(commands, "topics", "", "the application's Kafka topics")
     create = _command(

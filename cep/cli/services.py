@@ -25,7 +25,8 @@ def sink(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     from cep.storage.sink import run_sink
 
-    return run_sink(settings, os.environ)
+    metrics = (options.metrics_host, options.metrics_port) if options.metrics_port else None
+    return run_sink(settings, os.environ, metrics)
 
 
 def create_topics(options: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -22,6 +23,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from cep.health import Health, served
 from cep.log.kafka import KafkaSource
 from cep.log.kafka_topics import Topics
 from cep.log.protocol import ALERTS, Drained, Failpoint, Partition, Positions, no_failpoint
@@ -32,6 +34,7 @@ from cep.storage.database import database_url, is_refusal, open_database, reache
 from cep.storage.intake import Progress, Record, Rejected, Taken, take
 from cep.storage.outputs import SqliteOutputs
 from cep.telemetry import log_to_stderr
+from cep.tracing import tracer, tracing
 from cep.worker import EXIT_LOOK, EXIT_RESTART, failpoint_of
 from events.errors import Fenced, IntegrityViolation, InvalidDocument, ServiceUnavailable
 
@@ -58,7 +61,11 @@ class AlertsTopic(Protocol):
 
 @dataclass
 class SinkCounts:
-    """Since the process started."""
+    """Since the process started.
+
+    records: read from the topic; of them rows, rejected (no row can be made of them), halted (their lane stands still)
+    commits: transactions; waits: for a service that was away
+    """
 
     records: int = 0
     rows: int = 0
@@ -66,6 +73,16 @@ class SinkCounts:
     halted: int = 0
     commits: int = 0
     waits: int = 0
+
+
+def render_sink(counts: SinkCounts) -> str:
+    """Prometheus text.
+
+    >>> render_sink(SinkCounts(rows=3)).splitlines()[2:4]
+    ['# TYPE stakeout_sink_rows_total counter', 'stakeout_sink_rows_total 3']
+    """
+    names = {f"stakeout_sink_{name}_total": count for name, count in asdict(counts).items()}
+    return "".join(f"# TYPE {name} counter\n{name} {count}\n" for name, count in names.items())
 
 
 class AlertSink:
@@ -83,9 +100,12 @@ class AlertSink:
     ) -> None:
         self._source, self._engine, self._log, self._failpoint = source, engine, log, failpoint
         self._wall_us, self._pause = wall_us, pause
+        self._tracer = tracer()
         self._lanes: dict[Partition, Progress] = {}
         self._pause_s = PAUSE_SECONDS
         self.counts = SinkCounts()
+        self.ready = False
+        """Both ends can be reached, and it is known where to go on."""
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Until `stopped`; waits while a service is away.
@@ -99,6 +119,7 @@ class AlertSink:
                     self.turn()
                     self._pause_s = PAUSE_SECONDS
             except ServiceUnavailable as error:
+                self.ready = False
                 self._wait(error, stopped)
 
     def load(self) -> None:
@@ -111,6 +132,7 @@ class AlertSink:
         for place, line in list(self._lanes.items()):
             self._compare_topic(line, begin[place], identities[place.topic])
         self._seek()
+        self.ready = True
 
     def turn(self, wait_s: float = WAIT_SECONDS) -> int:
         """One look at the topic and one transaction; answers the number of records. Raises as `load` does."""
@@ -122,7 +144,9 @@ class AlertSink:
         if not slices:
             return 0
         self._failpoint("read")
-        self._note(self._write([take(self._lanes[part.partition], part) for part in slices]))
+        with self._tracer.start_as_current_span("sink.write", attributes={"records": sum(map(len, slices))}):
+            written = self._write([take(self._lanes[part.partition], part) for part in slices])
+        self._note(written)
         return sum(map(len, slices))
 
     # --- Writing ------------------------------------------------------------------------------------------------------
@@ -228,15 +252,17 @@ class AlertSink:
         self._pause_s = min(self._pause_s * 2, PAUSE_MAX_SECONDS)
 
 
-def run_sink(settings: Settings, environ: Mapping[str, str]) -> int:
-    """The process `stakeout sink`: until SIGTERM or SIGINT.
+def run_sink(settings: Settings, environ: Mapping[str, str], metrics: tuple[str, int] | None = None) -> int:
+    """The process `stakeout sink`: until SIGTERM or SIGINT. metrics: as of `run_worker`.
 
     0; 75, restart me (another sink was at work); 70, a person must look (every lane is halted).
     """
     log = log_to_stderr(settings.worker.log_level)
     stopped = _stop_on_signals()
     try:
-        _run(settings, failpoint_of(environ), stopped, log)
+        health = Health()
+        with tracing("sink", environ), served(health, *metrics) if metrics else nullcontext():
+            _run(settings, failpoint_of(environ), stopped, log, health)
     except (Fenced, ServiceUnavailable) as error:
         log.error("stopped", extra={"told": {"kind": type(error).__name__, "error": str(error)}})
         return EXIT_RESTART
@@ -268,12 +294,16 @@ def project(log: SqliteLog, engine: Engine, logger: logging.Logger) -> int:
         source.close()
 
 
-def _run(settings: Settings, failpoint: Failpoint, stopped: Callable[[], bool], log: logging.Logger) -> None:
+def _run(
+    settings: Settings, failpoint: Failpoint, stopped: Callable[[], bool], log: logging.Logger, health: Health
+) -> None:
     engine = open_database(database_url(settings), connections=1)
     sqlite = None if settings.kafka.bootstrap else SqliteLog(Path(settings.embedded.path))
     source: AlertsTopic = kafka_alerts(settings) if sqlite is None else SqliteOutputs(sqlite)
     try:
-        AlertSink(source, engine, log=log, failpoint=failpoint).run(stopped)
+        sink = AlertSink(source, engine, log=log, failpoint=failpoint)
+        health.metrics, health.ready = lambda: render_sink(sink.counts), lambda: sink.ready
+        sink.run(stopped)
     finally:
         source.close()
         engine.dispose()

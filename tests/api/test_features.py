@@ -6,11 +6,13 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from cep.settings import Address
+from deploy.servers import start
 from tests.api.world import ROOT, World, at_a_socket, eventually, lines, running, settings_in
 
 VIEW = ROOT / "examples" / "views" / "card_velocity.yaml"
@@ -112,3 +114,28 @@ def test_the_commands_of_the_page_are_answered(world: World) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count('"card_velocity"') >= 2
     assert '"feature_names"' in ran.stdout
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+def test_while_redis_is_away_reads_say_so_and_detection_goes_on(tmp_path: Path) -> None:
+    with start(["redis"], tmp_path / "services", environ={}) as machines:
+        settings = settings_in(tmp_path)
+        settings = msgspec.structs.replace(settings, views=(str(VIEW),), address=Address(redis=machines.redis))
+        with running(settings) as world:
+            world.live(PATTERN)
+            machines.stop_one("redis")
+            answer = world.client.get("/v1/features/card_velocity/c-1")
+            assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+            assert "STAKEOUT_REDIS" in answer.json()["hint"]
+            for amount in (0.5, 20.25, 4.0):
+                assert world.client.post("/v1/events", json=world.event("c-1", amount)).status_code == 202
+            assert world.alert("c-1")["message"] == "3 payments, 24.75 in all"
+            machines.restart_one("redis")
+            told = eventually(lambda: (one := world.client.get("/v1/features/card_velocity/c-1")).is_success and one)
+            assert eventually(lambda: counted(world) == 3), told.text
+
+
+def counted(world: World) -> object:
+    told = world.client.get("/v1/features/card_velocity/c-1").json()
+    return told.get("features", {}).get("tx_count_10m", {}).get("value")

@@ -48,7 +48,7 @@ def test_ready_only_when_the_worker_says_so_and_alive_before() -> None:
         health.ready = lambda: True
         assert asked(port, "/readyz") == (200, "ready\n")
         assert asked(port, "/other")[0] == 404
-        health.lanes = lambda: {0: busy()}
+        health.metrics = lambda: render({0: busy()})
         assert 'stakeout_records_total{lane="0"} 7.0' in asked(port, "/metrics")[1]
         with pytest.raises(ServiceUnavailable, match="--metrics-port"), served(health, "127.0.0.1", port):
             pass

@@ -1,6 +1,6 @@
 """Traces, by OpenTelemetry: a span for each request, each commit of a lane, each transaction of the sink.
 
-    OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318 stakeout serve …        pip install stakeout[tracing]
+    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 stakeout serve …        pip install stakeout[tracing]
 
 Without that variable, and without the extra, spans cost next to nothing and go nowhere. All other OTEL_… variables are
 OpenTelemetry's own.

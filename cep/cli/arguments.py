@@ -77,6 +77,14 @@ Matches in progress of the version before run to their end (--partials discard d
 """
 
 
+FEATURES = """
+  stakeout features check examples/views --streams examples/streams
+  STAKEOUT_VIEWS=examples/views/card_velocity.yaml stakeout features read card_velocity card-00417
+
+What a view's document says is in docs/features.md. Without Redis, `stakeout serve` knows the features of its own lane:
+GET /v1/features/VIEW/ENTITY.
+"""
+
 MODELS = """
   stakeout models train card_risk.yaml --data transactions.parquet
   stakeout models train examples/models/card_risk.yaml --simulate 100000
@@ -98,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     _simulate(commands)
     _backtest(commands)
     _patterns(commands)
+    _features(commands)
     _models(commands)
     _services(commands)
     return top
@@ -211,6 +220,20 @@ def _patterns(commands: Commands) -> None:
     explain.add_argument("--events", type=_count, default=100, metavar="N", help="of one key (default: 100)")
     apply.add_argument("--partials", choices=("drain", "discard"), default="drain", help="(default: drain)")
     for command in (check, explain, apply, listed):
+        _settings(command)
+        _json(command)
+
+
+def _features(commands: Commands) -> None:
+    features = _command(commands, "features", "", "check feature views, read features", FEATURES)
+    inner = features.add_subparsers(metavar="command", required=True)
+    check = _command(inner, "check", "cep.cli.features:check", "report every problem of a view's document")
+    check.add_argument("views", nargs="+", help="view files or folders")
+    read = _command(inner, "read", "cep.cli.features:read", "one entity's features as of now, from Redis")
+    read.add_argument("view", help="its name; the setting `views` names the files")
+    read.add_argument("entity", nargs="+", help="the value of each of its fields")
+    for command in (check, read):
+        _streams(command)
         _settings(command)
         _json(command)
 

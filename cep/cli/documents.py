@@ -16,7 +16,11 @@ from cep.shipped import shipped
 from events.errors import InvalidDocument, Problem, ServiceUnavailable
 from events.schema import Stream, read_stream
 
-SUFFIXES = {"stream": (".yaml", ".yml", ".json"), "pattern": (".yaml", ".yml", ".json", ".sql")}
+SUFFIXES = {
+    "view": (".yaml", ".yml", ".json"),
+    "stream": (".yaml", ".yml", ".json"),
+    "pattern": (".yaml", ".yml", ".json", ".sql"),
+}
 
 EXAMPLES = shipped("examples")
 """What ships with the project."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from cep.backtest import backtest
-from cep.cli import main
+from cep.cli import EXIT_ERROR, main
 from cep.cli.documents import EXAMPLES, load_streams
 from cep.control import Activate, PatternVersion, Retire, write
 from cep.declared import declared
@@ -30,6 +31,10 @@ from cep.simulate import START_US, record, simulate
 from cep.testing import matches, measures, scene, sentences
 from cep.worker import embedded_lane, production
 from events.errors import InvalidDocument
+from features.definition import read_view
+from features.packed import Shape
+from features.redis_store import RedisStore
+from features.store import EntityState, Guard
 from features.views import LiveView
 
 STREAM = EXAMPLES / "streams" / "transactions.yaml"
@@ -250,3 +255,41 @@ def test_the_page_of_features_is_true() -> None:
     (example,) = blocks("python")
     ran = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=EXAMPLES.parent, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()
+
+
+def test_the_command_checks_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features", "check", str(VIEW.parent), "--streams", str(STREAM)]) == 0
+    assert "card_velocity: 8 features of card_id on transactions" in capsys.readouterr().out
+    assert main(["features", "check", str(VIEW), "--streams", str(STREAM), "--json"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["features"][0] == {"name": "tx_count_10m", "type": "int64"}
+    broken = tmp_path / "v.yaml"
+    broken.write_text(VIEW.read_text().replace("sum(amount)", "summ(amount)").replace("[card_id]", "[card]"))
+    assert main(["features", "check", str(broken), "--streams", str(STREAM)]) == EXIT_ERROR
+    told = capsys.readouterr().err
+    assert "did you mean 'sum'" in told
+    assert "entity[0]" in told
+
+
+@pytest.mark.redis
+def test_the_command_reads_what_a_lane_has_written(
+    redis_url: str, unique: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = read_view(VIEW.read_text(), declared(load_streams([STREAM])).streams)
+    store = RedisStore(redis_url, unique)
+    now_us = time.time_ns() // 1000
+    event = [now_us, 0b1, 12_50, 7]
+    packed = Shape(view).pack(np.array([event], np.int64), now_us)
+    store.write(Guard(1, 1), [EntityState(view.name, ("card-1",), packed, view.ttl_us)])
+    store.close()
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"app: {unique}\nviews: [{VIEW}]\nstreams: [{STREAM}]\naddress: {{redis: '{redis_url}'}}\n")
+    options = ["--settings", str(settings)]
+    assert main(["features", "read", "card_velocity", "card-1", *options]) == 0
+    assert "tx_count_10m                     1                    PRESENT" in capsys.readouterr().out
+    assert main(["features", "read", "card_velocity", "nobody", "--json", *options]) == 0
+    told = [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[0] == {"feature": "tx_count_10m", "value": None, "status": "NOT_FOUND"}
+    assert main(["features", "read", "card", "card-1", *options]) == EXIT_ERROR
+    assert "declared: card_velocity" in capsys.readouterr().err
+    assert main(["features", "read", "card_velocity", "a", "b", *options]) == EXIT_ERROR
+    assert "write card_velocity CARD_ID" in capsys.readouterr().err

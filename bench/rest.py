@@ -1,5 +1,6 @@
 """REST on real services: how long a decision takes, and how fast features are read.
 
+    live       here ── POST /v1/patterns, …/activate ──▶ serve ──▶ control topic ──▶ worker ──▶ journal ──▶ here
     decision   here ── POST /v1/decisions ──▶ serve ──▶ topic ──▶ worker ──▶ journal ──▶ serve ──▶ here
     features   here ── POST /get-online-features ──▶ serve ──▶ Redis
 
@@ -26,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from confluent_kafka import Producer
 
 from bench.data import EPOCH_MS
-from bench.lane import PATIENCE_S, ROOT, LaneError, Row, application, end_process, worker
+from bench.lane import PATIENCE_S, ROOT, LaneError, Row, application, end_process, producer_settings, worker
 from bench.works import STREAM, WORKS
 from cep.settings import Kafka
 
@@ -37,6 +39,10 @@ SECONDS = 20
 WARM_SECONDS = 10
 CONNECTIONS = 16
 GOAL_MS = 25.0
+
+FLOW = 5000
+LIVE_PATTERNS = 20
+GOAL_LIVE_MS = 1000.0
 
 FEATURES = 50
 READS = 3000
@@ -47,8 +53,9 @@ Ask = Callable[[HTTPConnection, int], None]
 
 
 def rows(kafka: Kafka) -> Iterator[Row]:
-    """Decisions, then features. Raises LaneError."""
+    """Decisions, a pattern that goes live, features. Raises LaneError."""
     yield from decisions(kafka)
+    yield live(kafka)
     yield from features()
 
 
@@ -69,6 +76,55 @@ def decisions(kafka: Kafka) -> list[Row]:
     note = f"{RATE} requests/s for {SECONDS} s, Kafka, one worker"
     goal = f", goal p99 {GOAL_MS:g} ms {'met' if p99 <= GOAL_MS else 'missed'}"
     return [("api/decision_p50", p50, None, "ms", note), ("api/decision_p99", p99, None, "ms", note + goal)]
+
+
+def live(kafka: Kafka) -> Row:
+    """The longest of LIVE_PATTERNS times from a pattern's registration until its lane has applied it, in traffic."""
+    topic, took = f"bench-rest-{uuid.uuid4().hex[:8]}", []
+    with application(kafka, topic, WORKS["small_big"], {topic: 4}) as app, worker(kafka, app, topic) as process:
+        process.await_live()
+        declared = STREAM.replace("topic: transactions", f"topic: {topic}")
+        settings = {"STAKEOUT_KAFKA": kafka.bootstrap, "STAKEOUT_APP": app}
+        with serving(settings, declared) as port, flowing(kafka, topic):
+            connection = HTTPConnection("127.0.0.1", port)
+            time.sleep(WARM_SECONDS)
+            for number in range(LIVE_PATTERNS):
+                document = {**WORKS["small_big"][0], "name": f"later-{number}"}
+                started = time.perf_counter()
+                _post(connection, "/v1/patterns", json.dumps(document).encode(), 201)
+                _post(connection, f"/v1/patterns/later-{number}/activate", b"", 202)
+                while not _told(connection, f"/v1/patterns/later-{number}")["applied"]:
+                    if time.perf_counter() - started > PATIENCE_S:
+                        raise LaneError("a pattern never went live")
+                    time.sleep(0.005)
+                took.append((time.perf_counter() - started) * 1000)
+    longest = max(took)
+    note = f"longest of {LIVE_PATTERNS}, registered and activated over REST at {FLOW:,} events/s on 4 partitions"
+    return "api/pattern_live", longest, None, "ms", f"{note}, goal {GOAL_LIVE_MS:g} ms {_met(longest <= GOAL_LIVE_MS)}"
+
+
+@contextmanager
+def flowing(kafka: Kafka, topic: str) -> Iterator[None]:
+    """FLOW events a second come in meanwhile."""
+    ended = threading.Event()
+
+    def work() -> None:
+        producer, began, sent = Producer(producer_settings(kafka)), time.perf_counter(), 0
+        while not ended.wait(0.01):
+            while sent < (time.perf_counter() - began) * FLOW:
+                card = f"card-{sent % 1000}"
+                producer.produce(topic, event(sent, sent % 1000, EPOCH_MS + sent // 5), card.encode())
+                sent += 1
+            producer.poll(0)
+        producer.flush(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def features() -> list[Row]:
@@ -171,6 +227,12 @@ def _post(connection: HTTPConnection, path: str, body: bytes, status: int) -> by
     told = answer.read()
     if answer.status != status:
         raise LaneError(f"POST {path}: {answer.status} {told[:300]!r}")
+    return told
+
+
+def _told(connection: HTTPConnection, path: str) -> dict[str, Any]:
+    connection.request("GET", path)
+    told: dict[str, Any] = json.loads(connection.getresponse().read())
     return told
 
 

@@ -157,6 +157,7 @@ def run_demo(
     with tempfile.TemporaryDirectory(prefix="stakeout-demo-") as folder, _ctrl_c(stop), _collector_given_back():
         settings = Settings(
             streams=(str(examples / "streams" / "transactions.yaml"),),
+            views=(str(examples / "views" / "card_velocity.yaml"),),
             embedded=Embedded(path=str(Path(folder) / "log.db")),
             server=Server(keys=str(Path(folder) / "keys.json")),
         )

@@ -40,9 +40,7 @@ def read(options: argparse.Namespace) -> int:
         names = ", ".join(one.name for one in known.views) or "none: name files with `views` or STAKEOUT_VIEWS"
         raise InvalidDocument("features", [Problem(options.view, "is no declared view", f"declared: {names}")])
     if not settings.address.redis:
-        hint = (
-            "name it: address.redis, or STAKEOUT_REDIS; without Redis, ask `stakeout serve`: /v1/features/VIEW/ENTITY"
-        )
+        hint = "name it: STAKEOUT_REDIS; without Redis, ask `stakeout serve`: GET /v1/features/VIEW/ENTITY"
         raise ServiceUnavailable("no Redis is configured", hint)
     from features.redis_store import RedisStore
 

@@ -103,6 +103,7 @@ def serving(folder: Path) -> Iterator[Site]:
     """A server with its embedded lane and sink, on a port of loopback."""
     settings = Settings(
         streams=(str(STREAM),),
+        views=(str(EXAMPLES / "views" / "card_velocity.yaml"),),
         embedded=Embedded(path=str(folder / "log.db"), durable=False),
         server=Server(keys=str(folder / "keys.json")),
     )

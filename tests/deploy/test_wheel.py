@@ -15,7 +15,13 @@ import pytest
 from cep.storage.migrate import head
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("alembic/env.py", "alembic/versions/*.py", "examples/streams/*.yaml", "examples/patterns/*.yaml")
+SHIPPED = (
+    "alembic/env.py",
+    "alembic/versions/*.py",
+    "examples/streams/*.yaml",
+    "examples/patterns/*.yaml",
+    "examples/views/*.yaml",
+)
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -136,7 +136,11 @@ def event_lines(
                 event.at_us,
                 "" if before_us is None else f"+{length(max(0, event.at_us - before_us))}",
                 tuple(Cell(shown.get(name, ""), name in read.get(event.step, columns)) for name in columns),
-                tuple((name, f"{value:.12g}") for name, value in event.features.items() if name != SCORE),
+                tuple(
+                    (name, str(value) if isinstance(value, int) else f"{value:.2f}")
+                    for name, value in event.features.items()
+                    if name != SCORE
+                ),
                 score_text(score_of(event)),
             )
         )
@@ -264,7 +268,7 @@ def _shown(services: Services, listed: Listed) -> dict[str, Any]:
         "columns": columns,
         "events": lines,
         "left": len(alert.events) - len(lines),
-        "has_features": any(line.features or line.score for line in lines),
+        "scored": any(line.score for line in lines),
         "measures": {name: bytes(value).decode() for name, value in alert.measures.items()},
         "described": pattern.description if pattern else "",
         "snoozed_until_us": listed.snoozed_until_us,

@@ -1,4 +1,4 @@
-"""`python -m cep.warm`: compiles the matcher's kernels into Numba's cache, so that no first event waits for it.
+"""`python -m cep.warm`: compiles the kernels into Numba's cache, so that no first event waits for it.
 
 A child process runs patterns with every kind of step and condition over a few events: compiling leaves hundreds of
 megabytes behind, and the machine code is in the cache anyway. A mark in the cache folder, which is named after all
@@ -105,6 +105,7 @@ def run_all() -> None:
     take_messages()
     read_records()
     match_patterns()
+    keep_features()
 
 
 def take_messages() -> None:
@@ -154,6 +155,27 @@ def match_patterns() -> None:
             state.matcher.discard(place)
     keys = "\n".join(f"card={number} amount=1 country=FR approved=true" for number in range(KEYS))
     scene(documents()[0], keys)
+
+
+VIEW = """
+view: warm
+entity: [card]
+ttl: 1d
+features:
+  - {name: kinds, aggregate: distinct(note), window: {sliding: 1m}, where: "amount > 1"}
+  - {name: spent, aggregate: sum(amount), window: {session: 1m}}
+"""
+
+
+def keep_features() -> None:
+    """Many events of one card, so that its block grows; many cards, so that tables do; and a read."""
+    from cep.testing import scene
+
+    events = [f"card={number % 3} amount={number}.5 note=n{number}" for number in range(24)]
+    cards = [f"card={number} amount=2.5 note=n" for number in range(2000)]
+    pattern = f"name: warm\nstream: events\nkey: [card]\nsteps:\n  - {{name: a, where: 'warm.spent > 1'}}\n{OPTIONS[0]}"
+    (live,) = scene(pattern, "\n".join([*events, *cards]), views=[VIEW]).state.views
+    live.shape.read([changed.packed for changed in live.changed(str)], 0)
 
 
 if __name__ == "__main__":

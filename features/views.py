@@ -17,6 +17,7 @@ import numpy as np
 from events.columns import I16, I32, I64, U8, Batch, Column, Layout
 from events.expression import fields_of
 from events.kernel import Int, compiled
+from events.order import NEVER_US
 from events.program import compile_program, run, scratch
 from events.types import Kind
 from features import packed
@@ -27,7 +28,6 @@ from features.entities import (
     ENTITIES_N,
     REFUSED,
     TOUCHED_N,
-    enlist,
     insert,
     larger,
     place_of,
@@ -60,8 +60,12 @@ ENTITIES_MAX = 4_000_000
 DONE, ENTITIES, ROWS = range(3)
 """Why `feed` came back: the batch is done; there is no room for an entity, for events."""
 
-PLACE, STREAM, CURRENT, ENTITIES_LIMIT, EVENTS_LIMIT = range(5)
-"""What `feed` is told in `orders`: where to go on; the stream; includes_current; the two limits."""
+PLACE, STREAM, CURRENT, ENTITIES_LIMIT, EVENTS_LIMIT, SWEEP_US = range(6)
+"""What `feed` is told in `orders`: where to go on; the stream; includes_current; the two limits; from which instant on a
+full view looks again for who is past the TTL."""
+
+SWEEPS = 16
+"""Within a TTL, while a view is full."""
 
 
 class Changed(NamedTuple):
@@ -123,7 +127,7 @@ def feed(
             continue
         place = place_of(keys, table, fields, values, nulls, row)
         if place == -1 and counters[ENTITIES_N] >= entities.shape[0]:
-            if counters[ENTITIES_N] < orders[ENTITIES_LIMIT]:
+            if counters[ENTITIES_N] < orders[ENTITIES_LIMIT] or at_us[row] >= orders[SWEEP_US]:
                 return ENTITIES
             counters[REFUSED] += 1
             place = np.int64(-2)
@@ -186,6 +190,7 @@ class LiveView:
         self._free = np.full(64, -1, np.int64)
         self._stack = scratch()
         self._stream = -1
+        self._sweep_us = NEVER_US
         self._fields = self._kept = self._arguments = self._columns = np.zeros(0, np.int64)
         self._ops, self._args = np.zeros(0, np.int16), np.zeros(0, np.int64)
         self._ends = np.zeros((len(view.features), 2), np.int64)
@@ -245,7 +250,9 @@ class LiveView:
         if self._stream < 0:
             return
         entities_max, events_max = self._limits
-        orders = np.array([0, self._stream, self.view.includes_current, entities_max, events_max], np.int64)
+        orders = np.array(
+            [0, self._stream, self.view.includes_current, entities_max, events_max, self._sweep_us], np.int64
+        )
         while wanted := feed(
             orders, batch.stream, batch.at_us, batch.values, batch.nulls, self._keys, self._table, self._entities,
             self._cells, self._rows, self._counters, self._free, self._touched, self._features, self._fields,
@@ -253,23 +260,28 @@ class LiveView:
         ):  # fmt: skip
             if wanted == ENTITIES:
                 self._more_entities(int(batch.at_us[orders[PLACE]]))
+                orders[SWEEP_US] = self._sweep_us
             else:
                 self._rows = _longer(self._rows, 2 * len(self._rows))
 
     def _more_entities(self, now_us: int) -> None:
         """Forgets who is past the TTL; doubles the room unless that was enough."""
-        sweep(
-            self._keys, self._table, self._entities, self._cells, self._rows, self._counters, self._free, self._touched,
-            now_us - self.view.ttl_us,
-        )  # fmt: skip
-        if len(self) <= len(self._entities) * 3 // 4:
+        self._sweep(now_us - self.view.ttl_us)
+        self._sweep_us = now_us + max(1, self.view.ttl_us // SWEEPS)
+        if len(self._entities) == self._limits[0] or len(self) <= len(self._entities) * 3 // 4:
             return
         count = min(2 * len(self._entities), self._limits[0])
         self._keys, self._entities = _longer(self._keys, count), _longer(self._entities, count)
         self._cells, self._touched = _longer(self._cells, count), _longer(self._touched, count)
-        self._table = np.full(4 * len(self._table) if 2 * count > len(self._table) else len(self._table), -1, np.int32)
-        for place in range(len(self)):
-            enlist(self._keys, self._table, place)
+        if 2 * count > len(self._table):
+            self._table = np.full(4 * len(self._table), -1, np.int32)
+            self._sweep(NEVER_US)  # nobody is older: it only enters all of them
+
+    def _sweep(self, since_us: int) -> None:
+        sweep(
+            self._keys, self._table, self._entities, self._cells, self._rows, self._counters, self._free, self._touched,
+            since_us,
+        )  # fmt: skip
 
     def changed(self, text: Callable[[int], str]) -> Iterator[Changed]:
         """The entities with new events since this was asked last, as they are now. text: of a string's code."""
@@ -289,13 +301,6 @@ class LiveView:
         """The kept events of an entity, the oldest first."""
         numbers = np.arange(entity[HEAD], entity[TAIL])
         return self._rows[entity[FIRST] + (numbers & (entity[SIZE] - 1)), : VALUES + len(self.shape.arguments)]
-
-    def codes(self) -> I64:
-        """The codes of strings that it holds, which must not be given to others."""
-        texts = [place for place, one in enumerate(self.view.entity) if one.type.kind is Kind.STRING]
-        kept = [VALUES + place for place, one in enumerate(self.shape.arguments) if one.type.kind is Kind.STRING]
-        events = [self._events(entity)[:, kept] for entity in self._entities[: len(self)]] if kept else []
-        return np.unique(np.concatenate([self._keys[: len(self), texts].ravel(), *(one.ravel() for one in events)]))
 
 
 def _no_register(_: object) -> int:

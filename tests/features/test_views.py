@@ -130,6 +130,8 @@ def test_beyond_the_last_place_an_entity_has_no_features_until_one_is_past_its_t
     assert fed.feed([payment(1, shop=1), payment(2, shop=2), payment(3, shop=3)]) == [[1], [1], [None]]
     assert (fed.live.refused, len(fed.live)) == (1, 2)
     assert fed.feed([payment(4, shop=1)]) == [[2]]
+    assert fed.feed([payment(30, shop=3), payment(31, shop=4), payment(31, shop=5)]) == [[1], [1], [None]]
+    assert (fed.live.refused, len(fed.live)) == (2, 2)
 
 
 def test_who_is_past_the_ttl_makes_room() -> None:
@@ -153,17 +155,3 @@ def test_a_sum_that_leaves_int64_is_null_and_comes_back() -> None:
     most = 2**63 - 1
     told = Fed(view).feed([payment(1, shop=most), payment(2, shop=1), payment(3, shop=-5), payment(7, shop=2)])
     assert told == [[most], [None], [most - 4], [-3]]
-
-
-def test_it_names_the_strings_it_holds() -> None:
-    view = read_view(
-        {
-            "view": "v",
-            "entity": ["card"],
-            "features": [{"name": "c", "aggregate": "distinct(country)", "window": {"sliding": "5s"}}],
-        },
-        STREAMS,
-    )
-    fed = Fed(view)
-    fed.feed([payment(1, country="DE"), payment(2, card="b", country="FR")])
-    assert {fed.strings.text(code) for code in fed.live.codes().tolist()} == {"a", "b", "DE", "FR"}

@@ -61,8 +61,8 @@ DONE, ENTITIES, ROWS = range(3)
 """Why `feed` came back: the batch is done; there is no room for an entity, for events."""
 
 PLACE, STREAM, CURRENT, ENTITIES_LIMIT, EVENTS_LIMIT, SWEEP_US = range(6)
-"""What `feed` is told in `orders`: where to go on; the stream; includes_current; the two limits; from which instant on a
-full view looks again for who is past the TTL."""
+"""What `feed` is told in `orders`: where to go on; the stream; includes_current; the two limits; from which instant on
+a full view looks again for who is past the TTL."""
 
 SWEEPS = 16
 """Within a TTL, while a view is full."""

@@ -31,6 +31,7 @@ from confluent_kafka import Producer
 
 from bench.data import EPOCH_MS
 from bench.lane import PATIENCE_S, ROOT, LaneError, Row, application, end_process, producer_settings, worker
+from bench.lane import WARM_SECONDS as BROKER_WARM_SECONDS
 from bench.works import STREAM, WORKS
 from cep.settings import Kafka
 
@@ -70,10 +71,10 @@ def decisions(kafka: Kafka) -> list[Row]:
         process.await_live()
         declared = STREAM.replace("topic: transactions", f"topic: {topic}")
         with serving({**settings, "STAKEOUT_APP": app}, declared) as port:
-            at_rate(port, decide, RATE, WARM_SECONDS)
+            at_rate(port, decide, RATE, BROKER_WARM_SECONDS)  # a delay is measured on a warm broker (decision 10)
             took = at_rate(port, decide, RATE, SECONDS)
     p50, p99 = np.percentile(took, (50, 99))
-    note = f"{RATE} requests/s for {SECONDS} s, Kafka, one worker"
+    note = f"{RATE} requests/s for {SECONDS} s, Kafka, one worker, {BROKER_WARM_SECONDS} s of warm-up left out"
     goal = f", goal p99 {GOAL_MS:g} ms {'met' if p99 <= GOAL_MS else 'missed'}"
     return [("api/decision_p50", p50, None, "ms", note), ("api/decision_p99", p99, None, "ms", note + goal)]
 

@@ -15,7 +15,6 @@ from cep.settings import Address
 from deploy.servers import start
 from tests.api.world import ROOT, World, at_a_socket, eventually, lines, running, settings_in
 
-VIEW = ROOT / "examples" / "views" / "card_velocity.yaml"
 ASK = {"features": ["card_velocity:tx_count_10m", "card_velocity:spend_24h"], "entities": {"card_id": ["c-1", "c-9"]}}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 PATTERN = """
@@ -32,9 +31,7 @@ alert: {message: "{it.card_velocity.tx_count_10m} payments, {it.card_velocity.sp
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     redis = request.getfixturevalue("redis_url") if request.param == "redis" else ""
     settings = settings_in(tmp_path_factory.mktemp("served"))
-    settings = msgspec.structs.replace(
-        settings, views=(str(VIEW),), address=Address(redis=redis), app=f"features-{time.time_ns()}"
-    )
+    settings = msgspec.structs.replace(settings, address=Address(redis=redis), app=f"features-{time.time_ns()}")
     with running(settings) as found:
         found.live(PATTERN)
         events = [found.event("c-1", amount) for amount in (0.5, 20.25, 4.0)]
@@ -121,7 +118,7 @@ def test_the_commands_of_the_page_are_answered(world: World) -> None:
 def test_while_redis_is_away_reads_say_so_and_detection_goes_on(tmp_path: Path) -> None:
     with start(["redis"], tmp_path / "services", environ={}) as machines:
         settings = settings_in(tmp_path)
-        settings = msgspec.structs.replace(settings, views=(str(VIEW),), address=Address(redis=machines.redis))
+        settings = msgspec.structs.replace(settings, address=Address(redis=machines.redis))
         with running(settings) as world:
             world.live(PATTERN)
             machines.stop_one("redis")

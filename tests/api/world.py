@@ -24,6 +24,7 @@ from cep.settings import Embedded, Server, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = ROOT / "examples" / "streams" / "transactions.yaml"
+VIEW = ROOT / "examples" / "views" / "card_velocity.yaml"
 PATTERN = (ROOT / "examples" / "patterns" / "small-then-big.yaml").read_text()
 YAML = {"Content-Type": "application/yaml"}
 SECONDS = 20.0
@@ -92,6 +93,7 @@ def lines(*events: dict[str, object]) -> str:
 def settings_in(folder: Path, **server: Any) -> Settings:
     return Settings(
         streams=(str(STREAM),),
+        views=(str(VIEW),),
         embedded=Embedded(path=str(folder / "log.db"), durable=False),
         server=msgspec.structs.replace(Server(keys=str(folder / "keys.json")), **server),
     )

@@ -55,7 +55,7 @@ def one_key(partials: int) -> Matcher:
     traffic = Traffic(sequence(3, HOUR_US), partials_max=partials)
     kinds = np.array([10] * partials + [20])
     traffic.take(traffic.batches(np.zeros(partials + 1, np.int64), kinds))
-    traffic.matcher.state.collect(0)
+    traffic.matcher.state.collect(0, traffic.matcher.tables, traffic.matcher.now_us)
     return traffic.matcher
 
 

@@ -149,8 +149,8 @@ def match_patterns() -> None:
         events.append(f"{fields} @{number * 4}s")
     for document in documents():
         state = scene(document, "\n".join(events)).state
-        state.matcher.state.collect(0)
-        state.matcher.state.compact_keys(state.matcher.tables)
+        state.matcher.state.collect(0, state.matcher.tables, state.matcher.now_us)
+        state.matcher.state.compact_keys(state.matcher.tables, state.matcher.now_us)
         for place in range(len(state.running)):
             state.matcher.discard(place)
     keys = "\n".join(f"card={number} amount=1 country=FR approved=true" for number in range(KEYS))

@@ -178,6 +178,19 @@ def release(held: Records, cells: Records, counters: I64, cell: Int) -> None:
     counters[LIVE_HELD] -= 1
 
 
+@inlined
+def kill_before(
+    plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, cell: Int, bound: Int
+) -> None:
+    """End the partials of a cell that began before an event. O(partials that end)."""
+    while cells[cell].first != NIL and partials[cells[cell].first].event < bound:
+        blocks = np.int64(plans[cells[cell].plan].blocks)
+        kill_partial(cells, chains, partials, counters, blocks, cell, cells[cell].first)
+        counters[DIED] += 1
+    if cells[cell].chain != NIL:
+        drop_chains(cells, chains, counters, cell)
+
+
 @compiled
 def emit(
     plans: Records, cells: Records, chains: Records, partials: Records, links: Records, held: Records,
@@ -201,6 +214,16 @@ def emit(
             write(out, counters, plan, slot, sequence, one.at, one.kind, one.link, one.event)
         counters[MATCHED] += count
         return
+    if plans[plan].ordered == 0:
+        bound = np.int64(0)
+        for place in range(count):
+            one = matches[place]
+            if one.event >= bound:
+                write(out, counters, plan, slot, sequence, one.at, one.kind, one.link, one.event)
+                counters[MATCHED] += 1
+                bound = bound_of(links, skip, plans[plan].skip_step, one.event, one.link)
+                kill_before(plans, cells, chains, partials, counters, cell, bound)
+        return
     for place in range(count):
         one = matches[place]
         hold(links, held, cells, counters, cell, one.at, one.event, one.link, one.kind)
@@ -209,16 +232,12 @@ def emit(
         event = held[first].event
         link = held[first].link
         oldest = cells[cell].first
-        if plans[plan].ordered != 0 and oldest != NIL and partials[oldest].event < event:
+        if oldest != NIL and partials[oldest].event < event:
             break
         write(out, counters, plan, slot, sequence, held[first].at, held[first].kind, link, event)
         counters[MATCHED] += 1
         release(held, cells, counters, cell)
         bound = bound_of(links, skip, plans[plan].skip_step, event, link)
-        while cells[cell].first != NIL and partials[cells[cell].first].event < bound:
-            kill_partial(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell, cells[cell].first)
-            counters[DIED] += 1
+        kill_before(plans, cells, chains, partials, counters, cell, bound)
         while cells[cell].held != NIL and held[cells[cell].held].event < bound:
             release(held, cells, counters, cell)
-    if cells[cell].chain != NIL:
-        drop_chains(cells, chains, counters, cell)

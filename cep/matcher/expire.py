@@ -114,6 +114,36 @@ def end_of(
 
 
 @compiled
+def drop_over(
+    plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, cell: Int, now: Int
+) -> None:
+    """Drop the partials of a cell whose window is over at `now`, nothing coming of it. O(partials dropped)."""
+    plan = cells[cell].plan
+    first = cells[cell].first
+    while first != NIL and partials[first].at + plans[plan].within <= now:
+        counters[TIMED_OUT] += 1
+        kill_partial(cells, chains, partials, counters, np.int64(plans[plan].blocks), cell, first)
+        first = cells[cell].first
+    if first == NIL:
+        cells[cell].interest = 0
+        cells[cell].bound = np.nan
+        if cells[cell].chain != NIL:
+            drop_chains(cells, chains, counters, cell)
+
+
+@compiled
+def sweep(plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, now: Int) -> None:
+    """`drop_over` for every cell of a quiet plan. O(cells), so once for as many starts."""
+    for cell in range(counters[N_CELLS]):
+        if cell + AHEAD < counters[N_CELLS] and cells[cell + AHEAD].first != NIL:
+            ask_for(partials, np.int64(cells[cell + AHEAD].first))
+        first = cells[cell].first
+        if first != NIL and plans[cells[cell].plan].quiet != 0:
+            if partials[first].at + plans[cells[cell].plan].within <= now:
+                drop_over(plans, cells, chains, partials, counters, cell, now)
+
+
+@compiled
 def expire(
     plans: Records, states: Records, cells: Records, chains: Records, partials: Records, links: Records,
     events: Records, held: Records, queue: Records, rings: Records, matches: Records, out: Records, counters: I64,

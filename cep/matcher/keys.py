@@ -4,9 +4,10 @@
     slots       the rows of `records.SLOT`;  slot_keys int64[slots, KEY_FIELDS_MAX]
     direct      int32[K, codes]   for keys of one string: by its code, 2 * (slot + 1) + 1 if the slot has hot cells
     slot_table  uint32[2^n]       for all others: open addressing at most half full, slot or NIL
-    index       ENTRY[2^n]        cells: open addressing at most half full, the key is slot * 2^20 + plan
+    index       ENTRY[2^n]        cells: open addressing at most half full, by slot and plan
 
-The cells of one slot lie side by side in the index, so that an event that concerns many plans reads few cache lines.
+Eight plans of one slot have their places in one cache line of the index, and the next eight in another one anywhere: an
+event that concerns many plans reads few lines, and a slot with a thousand cells stands in no other one's way.
 """
 
 from __future__ import annotations
@@ -129,28 +130,61 @@ def heat(
 
 
 @inlined
-def cell_of(slots: Records, cells: Records, index: Records, slot: Int, plan: Int) -> Int:
+def mixed(slot: Int, plan: Int) -> Int:
+    """A hash of a slot and the eight plans of which this is one."""
+    return (np.uint64(slot) * np.uint64(PLANS_MAX // 8) + np.uint64(np.int64(plan) >> 3)) * MIX
+
+
+@inlined
+def place_of_cell(index: Records, slot: Int, plan: Int) -> Int:
+    """Where the cell of a key and a plan belongs in the table."""
+    line = np.int64(mixed(slot, plan) >> np.uint64(24)) & ((index.shape[0] >> 3) - 1)
+    return line << 3 | (np.int64(plan) & 7)
+
+
+@inlined
+def tag_of(slot: Int, plan: Int) -> Int:
+    """By what the cell of a key and a plan is most likely known in the table."""
+    return np.uint32(np.int64(mixed(slot, plan) >> np.uint64(32)) & 0xFFFF_FFF8 | (np.int64(plan) & 7))
+
+
+@inlined
+def likely_cell(index: Records, slot: Int, plan: Int) -> Int:
+    """The cell that a key and a plan most likely have, NIL for none; it has to be looked at."""
+    tag = tag_of(slot, plan)
+    mask = index.shape[0] - 1
+    at = place_of_cell(index, slot, plan)
+    while index[at].cell != 0 and index[at].tag != tag:
+        at = (at + 1) & mask
+    return np.uint32(index[at].cell - 1)
+
+
+@inlined
+def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
     """The cell of a key and a plan, NIL when there is none."""
-    cell = slots[slot].cell
-    if cell != NIL and cells[cell].plan != plan:
-        wanted = np.int64(slot) * PLANS_MAX + plan
-        mask = index.shape[0] - 1
-        at = (place_of(slot, index.shape[0]) + plan) & mask
-        while index[at].key != wanted and index[at].key != -1:
-            at = (at + 1) & mask
-        cell = index[at].cell if index[at].key == wanted else NIL
-    return cell
+    tag = tag_of(slot, plan)
+    mask = index.shape[0] - 1
+    at = place_of_cell(index, slot, plan)
+    found = NIL
+    while index[at].cell != 0:
+        if index[at].tag == tag:
+            cell = np.uint32(index[at].cell - 1)
+            if cells[cell].slot == slot and cells[cell].plan == plan:
+                found = cell
+                break
+        at = (at + 1) & mask
+    return found
 
 
 @compiled
 def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
     mask = index.shape[0] - 1
-    at = (place_of(slot, index.shape[0]) + np.int64(plan)) & mask
-    while index[at].key != -1:
+    at = place_of_cell(index, slot, plan)
+    while index[at].cell != 0:
         at = (at + 1) & mask
-    index[at].key = np.int64(slot) * PLANS_MAX + np.int64(plan)
-    index[at].cell = cell
+    index[at].tag = tag_of(slot, plan)
+    index[at].cell = cell + 1
 
 
 @compiled
@@ -182,8 +216,7 @@ def rebuild(
     """Fill all tables anew from slots and cells (after growth, compaction or a change of plans)."""
     slot_table[:] = NIL
     direct[:] = 0
-    for place in range(index.shape[0]):
-        index[place].key = -1
+    index.view(np.int64)[:] = 0
     for slot in range(counters[N_SLOTS]):
         slots[slot].cell = NIL
         place_slot(keyspaces, streams, slots, slot_keys, slot_table, direct, slot)

@@ -18,7 +18,7 @@ from cep.matcher.emit import release
 from cep.matcher.expire import expire
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
-from cep.matcher.step import FIRED_MAX, step
+from cep.matcher.step import FIRED_MAX, HINTS, step
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch
 from events.columns import I32, I64, Batch, Layout
@@ -73,6 +73,7 @@ class Matcher:
         self.now_us = -NEVER_US
         self._stack = np.zeros(STACK_MAX + 2, np.int64)
         self._fired = np.zeros(FIRED_MAX, np.int64)
+        self._hints = np.zeros(HINTS, np.uint32)
         self._words = np.zeros(0, np.int64)
         self._matches = aligned(1024, c.HELD)
         self._out = aligned(16_384, c.OUT)
@@ -96,6 +97,12 @@ class Matcher:
         self.state.fit_plans(self.tables)
         self._words = np.zeros(len(self.plans), np.int64)
 
+    def forget(self) -> None:
+        """Every event so far; plans and memory stay."""
+        self.state.forget()
+        self.sequence = 0
+        self.now_us = -NEVER_US
+
     def process(self, batch: Batch) -> Matches:
         """Match a batch. Its events get the next numbers of the log."""
         rows = len(batch)
@@ -114,6 +121,7 @@ class Matcher:
 
     def busy(self) -> set[int]:
         """The plans that have partials or matches held back."""
+        self.state.sweep(self.tables, self.now_us)
         cells = self.state.cells[: self.state.counters[c.N_CELLS]]
         used = (cells["first"] != c.NIL) | (cells["held"] != c.NIL)
         return set(cells["plan"][used].tolist())
@@ -175,6 +183,7 @@ class Matcher:
                 state.slot_table, state.direct, state.index, state.counters, self._matches, self._out, self._stack,
                 self._fired, batch.stream, batch.values, batch.nulls, batch.at_us[:until], batch.event_at_us,
                 self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan, tables.widest,
+                self._hints,
             )  # fmt: skip
             if need == c.DONE:
                 return int(until)
@@ -188,7 +197,7 @@ class Matcher:
         elif need == c.NEED_SCRATCH:
             self._matches = longer(self._matches, more)
         else:
-            self.state.grow(need, self.tables)
+            self.state.grow(need, self.tables, self.now_us)
 
     def taken(self) -> Matches:
         """The output so far, which is empty afterwards."""
@@ -212,6 +221,6 @@ class Matcher:
             sequences=sequences,
             at=at,
         )
-        state.collect(3 / 4)
-        state.compact_keys(self.tables)
+        state.collect(3 / 4, self.tables, self.now_us)
+        state.compact_keys(self.tables, self.now_us)
         return matches

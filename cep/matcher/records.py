@@ -79,6 +79,7 @@ PLAN = record(
     timeouts="u4",  # 1: timed-out partials are an output
     jumps="u4",  # 1: several windows of a key may end at one stroke (see `expire`)
     ring="u4",  # the ring of its window, NIL for none
+    quiet="u4",  # 1: nothing comes of the end of its window, so that a partial may stay beyond it until it is met
 )
 
 STATE = record(
@@ -91,7 +92,19 @@ STATE = record(
     gapped="u4",  # 1: some of its edges have a gap
     pending="u4",  # 1: the end of the window or gap makes it a match
     bounded="u4",  # 1: it waits for the condition of the plan's bound
+    outcomes="i8",  # eight bytes: OUTCOME and << OUTCOME_BITS the edge (from lo) by the values of up to three bits,
+    first_bit="u4",  # which are these; 63, which is never set, for none
+    second_bit="u4",
+    third_bit="u4",
 )
+
+# What an event does to a partial of a state, the bits of its conditions being known.
+OUTCOME_GENERAL = 0  # the edges have to be tried one by one: it branches, or there are more than three bits, or gaps
+OUTCOME_STAYS = 1
+OUTCOME_TAKES = 2  # it takes the event by the edge, and goes on
+OUTCOME_MATCHES = 3  # it takes the event by the edge, and is complete
+OUTCOME_ENDS = 4
+OUTCOME_BITS = 3
 
 EDGE = record(
     must="i8",
@@ -170,7 +183,7 @@ EVENT = record(sequence="i8", at="i8", now="i8")  # number in the log, own time,
 HELD = record(at="i8", next="u4", event="u4", link="u4", kind="u4")  # instant at which it was complete, its start
 DUE = record(at="i8", cell="u4")  # an entry of a ring
 RING = record(within="i8", gap="i8", due="i8", offset="i8", capacity="i8", head="i8", length="i8")  # gap 1: of gaps
-ENTRY = record(key="i8", cell="u4")  # of the table of cells; key -1: free
+ENTRY = record(tag="u4", cell="u4")  # of the table of cells: a hash of slot and plan, cell + 1; 0: free
 OUT = record(at="i8", sequence="i8", plan="u4", slot="u4", kind="u4", link="u4", event="u4")
 KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
 

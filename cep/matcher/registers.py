@@ -150,3 +150,18 @@ def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int,
         else:
             kept[at] = max(kept[at], floats[column, row])
     registers[base] = masks
+
+
+@inlined
+def take_in(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
+    """`update`, without a call for what is most frequent by far: one field of the last event."""
+    if hi - lo == 1 and updates[lo].op == UPDATE_LAST:
+        register = np.int64(updates[lo].register)
+        column = updates[lo].column
+        masks = registers[base] | (np.int64(1) << register << 32) | (np.int64(1) << register)
+        if nulls[column, row] == 0:
+            masks ^= np.int64(1) << register
+            registers[base + 1 + register] = values[column, row]
+        registers[base] = masks
+    elif lo < hi:
+        update(updates, lo, hi, values, nulls, row, registers, base)

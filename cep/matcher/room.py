@@ -17,7 +17,10 @@ def room_for(
     The answer is good until that many were used, whatever was freed meanwhile. Hash tables count up to half load.
     widest: rows of the largest partial
     """
-    least = (partials.shape[0] - counters[N_PARTIALS]) // widest
+    if widest == 1:  # a freed row fits any partial
+        least = partials.shape[0] - BLOCKS_MAX - counters[LIVE_PARTIALS]
+    else:
+        least = (partials.shape[0] - counters[N_PARTIALS]) // widest
     if least < most:
         return NEED_PARTIALS, 0
     room = links.shape[0] - counters[N_LINKS]

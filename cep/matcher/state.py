@@ -5,6 +5,7 @@ A snapshot is `copy()`; there is nothing else to save. Layouts: `records`.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from cep.matcher import records as c
 from cep.matcher.collect import collect, compact_cells
+from cep.matcher.expire import sweep
 from cep.matcher.keys import rebuild
 from cep.matcher.records import U32, Records
 from cep.matcher.tables import Tables
@@ -49,29 +51,36 @@ class State:
     @classmethod
     def empty(cls, rows: int = 4096) -> State:
         """No key, no partial; room for `rows` of each (a power of two)."""
-        counters = np.zeros(c.COUNTERS_ALL, np.int64)
-        for place in (c.FREE_CHAIN, c.FREE_HELD):
-            counters[place] = c.NIL
-        counters[c.N_PARTIALS] = c.BLOCKS_MAX  # the first one is the start state's: nothing seen
         state = cls(
-            cells=aligned(rows, c.CELL),
-            chains=aligned(rows, c.CHAIN),
-            partials=aligned(rows + c.BLOCKS_MAX, c.PARTIAL),
-            links=aligned(8 * rows, c.LINK),
-            events=aligned(8 * rows, c.EVENT),
-            held=aligned(rows, c.HELD),
+            cells=reserved(rows, c.CELL),
+            chains=reserved(rows, c.CHAIN),
+            partials=reserved(rows + c.BLOCKS_MAX, c.PARTIAL),
+            links=reserved(8 * rows, c.LINK),
+            events=reserved(8 * rows, c.EVENT),
+            held=reserved(rows, c.HELD),
             queue=aligned(0, c.DUE),
             rings=aligned(0, c.RING),
-            slots=aligned(rows, c.SLOT),
-            slot_keys=aligned((rows, c.KEY_FIELDS_MAX), np.int64),
+            slots=reserved(rows, c.SLOT),
+            slot_keys=reserved((rows, c.KEY_FIELDS_MAX), np.int64),
             slot_table=aligned(2 * rows, np.uint32),
             direct=aligned((1, 2 * rows), np.int32),
             index=aligned(2 * rows, c.ENTRY),
-            counters=counters,
+            counters=np.zeros(c.COUNTERS_ALL, np.int64),
         )
-        state.slot_table[...] = c.NIL
-        state.index["key"] = -1
+        state.forget()
         return state
+
+    def forget(self) -> None:
+        """Every key and partial; the memory stays."""
+        self.counters[:] = 0
+        self.counters[[c.FREE_CHAIN, c.FREE_HELD]] = c.NIL
+        self.counters[c.LOOK_AGAIN] = LOOK_LEAST
+        self.counters[c.N_PARTIALS] = c.BLOCKS_MAX  # the first one is the start state's: nothing seen
+        self.slot_table[...] = c.NIL
+        self.direct[...] = 0
+        self.index.view(np.int64)[:] = 0
+        self.rings["length"] = 0
+        self.rings["due"] = np.iinfo(np.int64).max
 
     @property
     def registers(self) -> I64:
@@ -98,7 +107,7 @@ class State:
     def fit_plans(self, tables: Tables) -> None:
         """Give every window and gap its ring, and every key space its tables."""
         for plan in tables.plans:
-            plan["ring"] = self.ring_of(int(plan["within"]), 0)
+            plan["ring"] = self.ring_of(0 if plan["quiet"] else int(plan["within"]), 0)
         for state in tables.states:
             state["ring"] = self.ring_of(int(state["gap"]), 1)
         if len(self.direct) < len(tables.keyspaces) // tables.streams:
@@ -119,9 +128,13 @@ class State:
 
     # -- room -----------------------------------------------------------------------------------------------------
 
-    def grow(self, need: int, tables: Tables) -> None:
+    def grow(self, need: int, tables: Tables, now_us: int) -> None:
         """Make room for what a kernel asked for: counters[NEED] rows of the array `need`. Raises LimitReached."""
         more = int(self.counters[c.NEED])
+        if need == c.NEED_PARTIALS and tables.widest == 1:
+            self.sweep(tables, now_us)
+            if 2 * (int(self.counters[c.LIVE_PARTIALS]) + more) < len(self.partials):
+                return
         if need == c.NEED_RING:
             self.grow_ring(more)
         elif need == c.NEED_CELLS:
@@ -138,29 +151,35 @@ class State:
             name = GROWING[need]
             setattr(self, name, longer(getattr(self, name), more))
 
-    def compact_keys(self, tables: Tables) -> None:
-        """Free cells without partials and slots without cells, when they take half of a full array.
+    def sweep(self, tables: Tables, now_us: int) -> None:
+        """Drop the partials of quiet plans that are over and that no event has met since."""
+        sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us)
 
-        Looks again only when an eighth of the arrays was filled since it looked last.
+    def compact_keys(self, tables: Tables, now_us: int) -> None:
+        """Free cells without partials and slots without cells.
+
+        Looks only when there are half as many again as were in use when it looked last.
         """
         cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
-        if 2 * cells <= len(self.cells) and 2 * slots <= len(self.slots):
-            return
         if cells + slots < self.counters[c.LOOK_AGAIN]:
             return
-        self.counters[c.LOOK_AGAIN] = cells + slots + (len(self.cells) + len(self.slots)) // 8
+        self.sweep(tables, now_us)
         used = (self.cells["first"][:cells] != c.NIL) | (self.cells["held"][:cells] != c.NIL)
-        if 2 * int(used.sum()) > cells:
-            return
-        new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
-        compact_cells(self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot)
-        self.counters[c.LOOK_AGAIN] = 0
-        self.rehash(tables)
+        if 4 * int(used.sum()) <= 3 * cells:
+            new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
+            compact_cells(
+                self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot
+            )
+            self.rehash(tables)
+        left = int(self.counters[c.N_CELLS]) + int(self.counters[c.N_SLOTS])
+        self.counters[c.LOOK_AGAIN] = max(3 * left // 2, LOOK_LEAST)
 
     def rehash(self, tables: Tables) -> None:
         """All tables filled anew, at most half full."""
-        self.slot_table = aligned(power_of_two(2 * len(self.slots)), np.uint32)
-        self.index = aligned(power_of_two(2 * len(self.cells)), c.ENTRY)
+        for name, kept in (("slot_table", self.slots), ("index", self.cells)):
+            rows = power_of_two(2 * len(kept))
+            if len(getattr(self, name)) != rows:
+                setattr(self, name, aligned(rows, getattr(self, name).dtype))
         rebuild(
             tables.keyspaces, tables.streams, self.slots, self.slot_keys, self.slot_table, self.direct, self.cells,
             self.index, self.counters,
@@ -180,18 +199,19 @@ class State:
         for name, value in (("offset", place), ("head", 0), ("capacity", 2 * capacity)):
             self.rings[ring][name] = value
 
-    def collect(self, load: float) -> None:
+    def collect(self, load: float, tables: Tables, now_us: int) -> None:
         """Free the links and events that nothing reaches when either array is that full; afterwards both are at most
-        half full. Output that was not taken yet must not refer to them.
+        a quarter full. Output that was not taken yet must not refer to them.
         """
         links, events = int(self.counters[c.N_LINKS]), int(self.counters[c.N_EVENTS])
         if links <= load * len(self.links) and events <= load * len(self.events):
             return
+        self.sweep(tables, now_us)
         new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
         collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
-        if 2 * self.counters[c.N_LINKS] > len(self.links):
+        if 4 * self.counters[c.N_LINKS] > len(self.links):
             self.links = longer(self.links, 0)
-        if 2 * self.counters[c.N_EVENTS] > len(self.events):
+        if 4 * self.counters[c.N_EVENTS] > len(self.events):
             self.events = longer(self.events, 0)
 
 
@@ -204,6 +224,12 @@ GROWING = {
     c.NEED_HELD: "held",
 }
 LINE = 64
+LOOK_LEAST = 4096
+"""Fewer cells and slots than that stay as they are, used or not."""
+RESERVED, RESERVED_MAX = 64, 2 << 30
+"""So many times as long an array may grow in place, up to so many bytes: they cost nothing before they are written."""
+HUGE = 4 << 20
+"""From so many bytes on an array asks for huge pages: it is read here and there, and their addresses are found faster."""
 
 
 def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -214,14 +240,35 @@ def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[A
     return room[first : first + size].view(dtype).reshape(shape)
 
 
+def reserved(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The same with room behind it, in a mapping of its own."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = max(min(RESERVED * size, RESERVED_MAX), size, mmap.PAGESIZE)
+    return beginning(mmap.mmap(-1, room, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), size, dtype).reshape(shape)
+
+
+def beginning(room: mmap.mmap, size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The first `size` bytes of a mapping."""
+    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(room, np.uint8)[:size].view(dtype)
+
+
+def mapping_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
+    """The mapping at whose beginning an array lies, None for an array without one."""
+    base = array.base.base if isinstance(array.base, np.ndarray) else None
+    room = base.obj if isinstance(base, memoryview) else None
+    return room if isinstance(room, mmap.mmap) else None
+
+
 def power_of_two(rows: int) -> int:
     """The least power of two that is at least `rows`."""
     return 1 << max(rows - 1, 1).bit_length()
 
 
 def longer(array: Array, more: int, exactly: bool = False) -> Array:
-    """A copy with room for at least `more` further rows, and unless `exactly`, four times as long, or twice if it has
-    ROWS_FEW.
+    """The array with room for at least `more` further rows, and unless `exactly`, four times as long, or twice if it
+    has ROWS_FEW. In place as far as was reserved, else a copy.
     """
     times = 4 if len(array) < ROWS_FEW else 2
     rows = len(array) + more if exactly else max(times * len(array), power_of_two(len(array) + more))
@@ -230,6 +277,11 @@ def longer(array: Array, more: int, exactly: bool = False) -> Array:
             f"state of the matcher: an array would grow beyond {ROWS_MAX} rows",
             "shorten windows, bound loops, or spread the keys over more lanes",
         )
-    grown = aligned((rows, *array.shape[1:]), array.dtype)
+    shape = (rows, *array.shape[1:])
+    size = int(np.prod(shape)) * array.itemsize
+    room = mapping_of(array)
+    if room is not None and size <= len(room):
+        return cast(Array, beginning(room, size, array.dtype).reshape(shape))
+    grown = reserved(shape, array.dtype)
     grown.reshape(-1).view(np.uint8)[: array.nbytes] = array.reshape(-1).view(np.uint8)
     return cast(Array, grown)

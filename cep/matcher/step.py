@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.emit import emit, set_match
-from cep.matcher.expire import drop_stale, expire, full_ring, push
+from cep.matcher.expire import drop_over, drop_stale, expire, full_ring, push
 from cep.matcher.keys import (
     K_COLUMNS,
     K_DIRECT,
@@ -27,7 +27,9 @@ from cep.matcher.keys import (
     heat,
     insert_cell,
     insert_slot,
+    likely_cell,
     place_of,
+    place_of_cell,
     slot_of,
 )
 from cep.matcher.lists import (
@@ -44,7 +46,7 @@ from cep.matcher.lists import (
     settle,
 )
 from cep.matcher.records import *  # noqa: F403  the fields of every record
-from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, update
+from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, ask_for, compiled, inlined, trailing_zeros
@@ -52,7 +54,11 @@ from events.kernel import Int, ask_for, compiled, inlined, trailing_zeros
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
 AHEAD = 8
-"""So many events ahead memory is asked for what they will read."""
+"""So many events ahead memory is asked for what they will read,"""
+AHEAD_OF_TOUCH = 16
+"""and so many (row, plan) pairs, where only these are looked at."""
+HINTS = 16
+"""Cells that were found ahead: more than AHEAD_OF_TOUCH / 2, a power of two."""
 MOVED = 1 << 16
 """A chain that has moved as a whole has the state MOVED + target until every chain of its cell was stepped."""
 
@@ -111,6 +117,38 @@ def ask_ahead(
 
 
 @inlined
+def ask_ahead_of_touch(
+    slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
+    lone: bool, values: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int, hints: U32,
+) -> None:  # fmt: skip
+    """The same for (row, plan) pairs: a place of the table of cells, a nearer one's cell, the nearest one's partials.
+
+    hints: uint32[HINTS] by place, the cell that was found ahead or NIL
+    """
+    far = touch + AHEAD_OF_TOUCH
+    slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
+    if slot >= 0:
+        if lone:
+            ask_for(slots, slot)
+        else:
+            ask_for(index, place_of_cell(index, slot, np.int64(touch_plan[far])))
+    near = touch + AHEAD_OF_TOUCH // 2
+    slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[near]))
+    cell = NIL
+    if slot >= 0:
+        cell = slots[slot].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
+        if cell != NIL:
+            ask_for(cells, np.int64(cell))
+    hints[near & HINTS - 1] = cell
+    cell = hints[(touch + AHEAD_OF_TOUCH // 4) & HINTS - 1]
+    if cell != NIL:
+        if cells[cell].last != NIL:
+            ask_for(partials, np.int64(cells[cell].last))
+        if cells[cell].first != NIL:
+            ask_for(partials, np.int64(cells[cell].first))
+
+
+@inlined
 def capture(events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int) -> Int:
     """The row's captured event, a new one if it has none yet."""
     if event == NIL:
@@ -134,6 +172,131 @@ def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) 
     return link
 
 
+@inlined
+def take(
+    edges: Records, updates: Records, partials: Records, links: Records, counters: I64, values: I64, nulls: U8,
+    row: Int, registers: I64, edge: Int, partial: Int, event: Int,
+) -> None:  # fmt: skip
+    """Let a partial take the event by an edge and go on."""
+    counters[TAKEN] += 1
+    partials[partial].link = new_link(links, counters, partials[partial].link, event, edges[edge].step)
+    partials[partial].state = edges[edge].target
+    take_in(
+        updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, masks_of(partial)
+    )  # fmt: skip
+
+
+@inlined
+def outcome_of(states: Records, state: Int, seen: Int) -> Int:
+    """What becomes of a partial on these bits: OUTCOME_*, and << OUTCOME_BITS the edge, counted from the first."""
+    values = (
+        (seen >> states[state].first_bit & 1)
+        | (seen >> states[state].second_bit & 1) << 1
+        | (seen >> states[state].third_bit & 1) << 2
+    )
+    return states[state].outcomes >> (values << 3) & 255
+
+
+@inlined
+def fire(edges: Records, lo: Int, hi: Int, seen: Int, since: Int, fired: I64) -> tuple[Int, Int, bool]:
+    """The edges of [lo, hi) that hold, into `fired`: how many, how many of them go on, and whether one kills.
+
+    since: time since the event that the partial took last
+    """
+    fires = np.int64(0)
+    onward = np.int64(0)
+    killed = False
+    for edge in range(lo, hi):
+        if (
+            edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0
+            and (edges[edge].gap == 0 or since < edges[edge].gap)
+        ):  # fmt: skip
+            fired[fires] = edge
+            fires += 1
+            if edges[edge].action == KILL:
+                killed = True
+            elif edges[edge].target != NIL:
+                onward += 1
+    return fires, np.int64(0) if killed else onward, killed
+
+
+@compiled
+def branch(
+    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, cells: Records,
+    partials: Records, registers: I64, links: Records, events: Records, queue: Records, rings: Records, counters: I64,
+    matches: Records, fired: I64, values: I64, nulls: U8, event_at_us: I64, row: Int, sequence: Int, now: Int,
+    since: Int, plan: Int, cell: Int, partial: Int, fires: Int, onward: Int, killed: bool, many: bool, count: Int,
+    interest: Int, bound: Int, event: Int, waiting: Int,
+) -> tuple[Int, Int, Int, Int, Int]:  # fmt: skip
+    """Let a partial, which stands in no chain, go all the ways that hold: `fires` edges, `onward` of which go on.
+
+    waiting: with `many`, the list of outcomes that are to join the chains of their states
+    Answers the new count (of matches), interest, bound, event and waiting.
+    """
+    first_state = np.int64(plans[plan].states)
+    blocks = np.int64(plans[plan].blocks)
+    ring = states[first_state + partials[partial].state].ring
+    link = partials[partial].link
+    base = masks_of(partial)
+    taken = NIL
+    taken_step = NIL
+    left = onward
+    for nth in range(fires):
+        edge = fired[nth]
+        takes = edges[edge].action == TAKE
+        target = edges[edge].target
+        if edges[edge].action == KILL or (killed and target != NIL):
+            continue
+        if takes and edges[edge].step != taken_step:
+            event = capture(events, counters, event, sequence, event_at_us, now, row)
+            taken_step = edges[edge].step
+            taken = new_link(links, counters, link, event, taken_step)
+        if target == NIL:
+            if not takes and plans[plan].distinct != 0:
+                if links[link].closed != 0:
+                    continue
+                links[link].closed = 1
+            set_match(matches, count, now, partials[partial].event, taken if takes else link, KIND_MATCH)
+            count += 1
+            continue
+        left -= 1
+        outcome = partial
+        if left > 0:
+            if cells[cell].count >= plans[plan].cap:
+                counters[CAPPED] += 1
+                continue
+            outcome = new_partial(partials, counters, blocks)
+            insert_partial(cells, partials, cell, partial, outcome)
+            partials[outcome].event = partials[partial].event
+            partials[outcome].at = partials[partial].at
+            copied = masks_of(outcome)
+            for register in range(np.int64(plans[plan].registers) + 1):
+                registers[copied + register] = registers[base + register]
+        partials[outcome].link = link
+        if takes:
+            counters[TAKEN] += 1
+            partials[outcome].link = taken
+            take_in(
+                updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers,
+                masks_of(outcome),
+            )  # fmt: skip
+        partials[outcome].state = target
+        interest |= states[first_state + target].interest
+        if states[first_state + target].bounded != 0:
+            bound = covering(conditions, plans[plan].bound, registers, masks_of(outcome), bound)
+        turn = states[first_state + target].ring
+        if turn != NIL and (takes or turn != ring):
+            push(queue, rings, np.int64(turn), now if takes else now - since, cell)
+        if many:
+            partials[outcome].chain_next = waiting
+            waiting = outcome
+    if onward == 0:
+        remove_partial(cells, partials, cell, partial)
+        free_partial(partials, counters, blocks, partial)
+        counters[DIED] += 1
+    return count, interest, bound, event, waiting
+
+
 @compiled
 def step(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
@@ -142,18 +305,20 @@ def step(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, hints: U32,
 ) -> Int:  # fmt: skip
     """Match rows from counters[RESUME_ROW] on. Answers DONE, or which array needs room (counters[NEED]: how much).
 
     touch_*:   [touches] rows in order, with plan and bits; scan: hot cells are possible, so every row is looked at
     stream_of: each row's stream, of `streams`
     widest:    rows of the largest partial
-    fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch
+    fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch; hints: uint32[HINTS] scratch
     """
     rows = at_us.shape[0]
     spaces = keyspaces.shape[0] // streams
-    alone = scan and spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
+    alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
+    lone = plans.shape[0] == 1  # a slot's only cell is its plan's
+    hints[:] = NIL
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
     touch = counters[RESUME_TOUCH]
@@ -174,7 +339,7 @@ def step(
                 row += 1
         if row >= rows:
             break
-        if alone and row + AHEAD < rows:
+        if alone and scan and row + AHEAD < rows:
             ask_ahead(slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row)
         now = at_us[row]
         event = NIL
@@ -208,7 +373,16 @@ def step(
                 )  # fmt: skip
             slot = known_slot
             if touched:
-                cell = cell_of(slots, cells, index, slot, plan) if slot < NULL_KEY else NIL
+                if alone and not scan and touch + AHEAD_OF_TOUCH < touches:
+                    ask_ahead_of_touch(
+                        slots, cells, partials, index, direct, slot_table, by_code, lone, values, key_column,
+                        touch_row, touch_plan, touch, hints,
+                    )  # fmt: skip
+                cell = NIL
+                if slot < NULL_KEY:
+                    cell = slots[slot].cell if lone else hints[touch & HINTS - 1]
+                    if not lone and (cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan):
+                        cell = cell_of(cells, index, slot, plan)
             else:
                 if hot == NIL:
                     hot = slots[slot].hot if slot < NULL_KEY else NIL
@@ -240,7 +414,7 @@ def step(
 
             # windows that are over ----------------------------------------------------------------------------------
             need = np.int64(DONE)
-            ring = plans[plan].ring
+            ring = plans[plan].ring  # NIL for a quiet plan
             gaps = plans[plan].gaps
             if ring != NIL and rings[ring].due <= now:
                 drop_stale(queue, rings, cells, partials, ring, now)
@@ -261,6 +435,10 @@ def step(
                     asked &= ~bit  # it holds for none of them
                 if asked & cells[cell].interest == 0:
                     asked = np.int64(0)
+                elif plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now:
+                    drop_over(plans, cells, chains, partials, counters, cell, now)
+                    if cells[cell].first == NIL:
+                        asked = np.int64(0)
             else:
                 asked = np.int64(0)
             if need == DONE and asked == 0 and not starts:
@@ -315,18 +493,12 @@ def step(
                 chain = cells[cell].chain
                 here = NIL
                 partial = NIL if many else cells[cell].first
-                known_state = NIL  # the state for which fires, onward, killed and stays are known
-                fires = np.int64(0)
-                onward = np.int64(0)
-                killed = False
-                stays = False
                 while True:
                     if partial == NIL:
                         if chain == NIL:
                             break
                         here = chain
                         partial = chains[chain].first
-                        known_state = NIL
                         if asked & states[first_state + chains[chain].state].interest == 0:
                             interest |= states[first_state + chains[chain].state].interest
                             partial = NIL
@@ -335,138 +507,86 @@ def step(
                     after = partials[partial].chain_next if many else partials[partial].next
                     if after != NIL:  # a list is a chain of misses: the next one is fetched while this one is stepped
                         ask_for(partials, np.int64(after))
-                    state = partials[partial].state
-                    at = first_state + np.int64(state)
+                    at = first_state + np.int64(partials[partial].state)
                     if asked & states[at].interest == 0:
                         interest |= states[at].interest
                         partial = after
                         continue
                     history = asked & states[at].history
-                    own = history != 0 or states[at].gapped != 0  # may its outcome differ from that of its neighbours?
-                    since = np.int64(0)
-                    if gaps != 0:
-                        since = now - events[links[partials[partial].link].event].now
-                    if own or state != known_state:
-                        seen = asked
-                        if history != 0:
-                            seen = asked ^ history | held_bits(
-                                conditions, ops, args, stack, values, nulls, row, registers, masks_of(partial),
-                                first_condition, history,
-                            )  # fmt: skip
-                        known_state = state
-                        fires = np.int64(0)
-                        onward = np.int64(0)
-                        killed = False
-                        for edge in range(states[at].lo, states[at].hi):
-                            if (
-                                edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0
-                                and (edges[edge].gap == 0 or since < edges[edge].gap)
-                            ):  # fmt: skip
-                                fired[fires] = edge
-                                fires += 1
-                                if edges[edge].action == KILL:
-                                    killed = True
-                                elif edges[edge].target != NIL:
-                                    onward += 1
-                        if killed:
-                            onward = np.int64(0)
-                        stays = (
-                            onward == 1 and fires == 1 and edges[fired[0]].action == IGNORE
-                            and edges[fired[0]].target == state
+                    seen = asked
+                    if history != 0:
+                        seen = asked ^ history | held_bits(
+                            conditions, ops, args, stack, values, nulls, row, registers, masks_of(partial),
+                            first_condition, history,
                         )  # fmt: skip
-                    if stays:
+                    found = outcome_of(states, at, seen)
+                    edge = np.int64(states[at].lo) + (found >> OUTCOME_BITS)
+                    found &= (1 << OUTCOME_BITS) - 1
+                    fires = np.int64(0)
+                    onward = np.int64(0)
+                    killed = False
+                    since = np.int64(0)
+                    if found == OUTCOME_GENERAL:
+                        if gaps != 0:
+                            since = now - events[links[partials[partial].link].event].now
+                        fires, onward, killed = fire(edges, states[at].lo, states[at].hi, seen, since, fired)
+                        if (
+                            onward == 1 and fires == 1 and edges[fired[0]].action == IGNORE
+                            and first_state + np.int64(edges[fired[0]].target) == at
+                        ):  # fmt: skip
+                            found = np.int64(OUTCOME_STAYS)
+                    if found == OUTCOME_STAYS:
                         interest |= states[at].interest
                         if states[at].bounded != 0:
                             bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
-                        partial = after if own or not many else NIL  # the others of its chain stay as well
+                        # the others of its chain stay as well, where their outcome can't be another one
+                        partial = after if history != 0 or states[at].gapped != 0 or not many else NIL
                         continue
-                    if many and not own and fires == 1 and onward == 1 and edges[fired[0]].action == TAKE:
-                        # all of them take and go on together: the chain moves as it is
-                        edge = fired[0]
-                        event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
-                        target = edges[edge].target
-                        interest |= states[first_state + target].interest
-                        counters[TAKEN] += chains[here].count
-                        while partial != NIL:
-                            partials[partial].link = new_link(
-                                links, counters, partials[partial].link, event, edges[edge].step
-                            )
-                            partials[partial].state = target
-                            if edges[edge].update_lo < edges[edge].update_hi:
-                                update(
-                                    updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row,
-                                    registers, masks_of(partial),
-                                )  # fmt: skip
-                            if states[first_state + target].bounded != 0:
-                                bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
-                            partial = partials[partial].chain_next
-                        if states[first_state + target].ring != NIL:
-                            push(queue, rings, np.int64(states[first_state + target].ring), now, cell)
-                        chains[here].state = MOVED + target
-                        moved = True
-                        continue
-
-                    # this partial moves, branches or ends
                     if many:
-                        leave_chain(partials, chains, here, partial)
-                    link = partials[partial].link
-                    base = masks_of(partial)
-                    taken = NIL
-                    taken_step = NIL
-                    left = onward
-                    for nth in range(fires):
-                        edge = fired[nth]
-                        takes = edges[edge].action == TAKE
-                        target = edges[edge].target
-                        if edges[edge].action == KILL or (killed and target != NIL):
-                            continue
-                        if takes and edges[edge].step != taken_step:
+                        if found == OUTCOME_TAKES and history == 0:  # so do all: the chain moves as it is
                             event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
-                            taken_step = edges[edge].step
-                            taken = new_link(links, counters, link, event, taken_step)
-                        if target == NIL:
-                            if not takes and plans[plan].distinct != 0:
-                                if links[link].closed != 0:
-                                    continue
-                                links[link].closed = 1
-                            set_match(
-                                matches, count, now, partials[partial].event, taken if takes else link, KIND_MATCH
-                            )
-                            count += 1
-                            continue
-                        left -= 1
-                        outcome = partial
-                        if left > 0:
-                            if cells[cell].count >= plans[plan].cap:
-                                counters[CAPPED] += 1
-                                continue
-                            outcome = new_partial(partials, counters, blocks)
-                            insert_partial(cells, partials, cell, partial, outcome)
-                            partials[outcome].event = partials[partial].event
-                            partials[outcome].at = partials[partial].at
-                            copied = masks_of(outcome)
-                            for register in range(np.int64(plans[plan].registers) + 1):
-                                registers[copied + register] = registers[base + register]
-                        partials[outcome].link = link
-                        if takes:
-                            counters[TAKEN] += 1
-                            partials[outcome].link = taken
-                            if edges[edge].update_lo < edges[edge].update_hi:
-                                update(
-                                    updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row,
-                                    registers, masks_of(outcome),
+                            at = first_state + np.int64(edges[edge].target)
+                            interest |= states[at].interest
+                            while partial != NIL:
+                                take(
+                                    edges, updates, partials, links, counters, values, nulls, row, registers, edge,
+                                    partial, event,
                                 )  # fmt: skip
-                        partials[outcome].state = target
-                        interest |= states[first_state + target].interest
-                        if states[first_state + target].bounded != 0:
-                            bound = covering(conditions, plans[plan].bound, registers, masks_of(outcome), bound)
-                        turn = states[first_state + target].ring
-                        if turn != NIL and (takes or turn != states[at].ring):
-                            push(queue, rings, np.int64(turn), now if takes else now - since, cell)
+                                if states[at].bounded != 0:
+                                    bound = covering(
+                                        conditions, plans[plan].bound, registers, masks_of(partial), bound
+                                    )  # fmt: skip
+                                partial = partials[partial].chain_next
+                            chains[here].state = MOVED + edges[edge].target
+                            moved = True
+                            continue
+                        leave_chain(partials, chains, here, partial)
+                    if found == OUTCOME_GENERAL:
+                        count, interest, bound, event, waiting = branch(
+                            plans, states, edges, conditions, updates, cells, partials, registers, links, events,
+                            queue, rings, counters, matches, fired, values, nulls, event_at_us, row,
+                            first_sequence + row, now, since, plan, cell, partial, fires, onward, killed, many, count,
+                            interest, bound, event, waiting,
+                        )  # fmt: skip
+                    elif found == OUTCOME_TAKES:
+                        event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
+                        take(
+                            edges, updates, partials, links, counters, values, nulls, row, registers, edge, partial,
+                            event,
+                        )  # fmt: skip
+                        at = first_state + np.int64(edges[edge].target)
+                        interest |= states[at].interest
+                        if states[at].bounded != 0:
+                            bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
                         if many:
-                            partials[outcome].chain_next = waiting
-                            waiting = outcome
-                    if onward == 0:
+                            partials[partial].chain_next = waiting
+                            waiting = partial
+                    else:
+                        if found == OUTCOME_MATCHES:
+                            event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
+                            link = new_link(links, counters, partials[partial].link, event, edges[edge].step)
+                            set_match(matches, count, now, partials[partial].event, link, KIND_MATCH)
+                            count += 1
                         remove_partial(cells, partials, cell, partial)
                         free_partial(partials, counters, blocks, partial)
                         counters[DIED] += 1
@@ -490,13 +610,15 @@ def step(
                 started = False
                 taken = NIL
                 taken_step = NIL
-                fires = np.int64(0)
+                found = outcome_of(states, first_state, seen)
+                fired[0] = np.int64(states[first_state].lo) + (found >> OUTCOME_BITS)
+                found &= (1 << OUTCOME_BITS) - 1
+                fires = np.int64(found == OUTCOME_TAKES or found == OUTCOME_MATCHES)
                 killed = False
-                for edge in range(states[first_state].lo, states[first_state].hi):
-                    if edges[edge].must & ~seen == 0 and edges[edge].must_not & seen == 0:
-                        fired[fires] = edge
-                        fires += 1
-                        killed = killed or edges[edge].action == KILL
+                if found == OUTCOME_GENERAL:
+                    fires, onward, killed = fire(
+                        edges, states[first_state].lo, states[first_state].hi, seen, np.int64(0), fired
+                    )  # fmt: skip
                 for nth in range(fires):
                     edge = fired[nth]
                     if edges[edge].action != TAKE or (killed and edges[edge].target != NIL):
@@ -518,6 +640,8 @@ def step(
                         set_match(matches, count, now, event, taken, KIND_MATCH)
                         count += 1
                         continue
+                    if cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0:
+                        drop_over(plans, cells, chains, partials, counters, cell, now)
                     if cells[cell].count >= plans[plan].cap:
                         counters[CAPPED] += 1
                         continue
@@ -537,10 +661,9 @@ def step(
                     registers[base] = plans[plan].registers_null
                     for register in range(plans[plan].registers):
                         registers[base + 1 + register] = 0
-                    if edges[edge].update_lo < edges[edge].update_hi:
-                        update(
-                            updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base
-                        )  # fmt: skip
+                    take_in(
+                        updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base
+                    )  # fmt: skip
                     if states[first_state + target].ring != NIL:
                         push(queue, rings, np.int64(states[first_state + target].ring), now, cell)
                     cells[cell].interest |= states[first_state + target].interest

@@ -8,7 +8,7 @@ from enum import Enum
 
 import numpy as np
 
-from cep.automaton.graph import Action, Edge, State
+from cep.automaton.graph import FINAL, Action, Edge, State
 from cep.automaton.plan import Plan
 from cep.automaton.predicates import Predicate
 from cep.language.pattern import Emit, Skip
@@ -204,8 +204,13 @@ class _Laying:
         bound = self.bound_of(plan, history, base)
         updates = [self.step_updates(plan, place) for place in range(len(plan.steps))]
         first_state = len(self.states)
+        gaps = any(edge.gap_us for state in plan.states for edge in state.edges) or any(
+            state.gap_us for state in plan.states
+        )
         for place, state in enumerate(plan.states):
-            self.state(place, state, updates, always, history, mode, bound)
+            tabled = not gaps and (place > 0 or not any(edge.target == 0 for one in plan.states for edge in one.edges))
+            self.state(place, state, updates, always, history, mode, bound, tabled)
+        quiet = not (gaps or pattern.timeouts or any(state.pending for state in plan.states))
         start = plan.states[0]
         takes = [edge for edge in start.edges if edge.action is Action.TAKE]
         any_bits = 0
@@ -230,10 +235,7 @@ class _Laying:
                 "bound_bit": 1 << bound if bound >= 0 else 0,
                 "registers": registers,
                 "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
-                "gaps": int(
-                    any(edge.gap_us for state in plan.states for edge in state.edges)
-                    or any(state.gap_us for state in plan.states)
-                ),
+                "gaps": int(gaps),
                 "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "within": pattern.within_us,
                 "states": first_state,
@@ -248,6 +250,7 @@ class _Laying:
                 "timeouts": int(pattern.timeouts),
                 "jumps": int(self.jumps),
                 "ring": int(c.NIL),
+                "quiet": int(quiet and pattern.within_us > 0 and pattern.emit is not Emit.ORDERED),
             }
         )
 
@@ -274,8 +277,9 @@ class _Laying:
         history: int,
         mode: Mode,
         bound: int,
+        tabled: bool,
     ) -> None:
-        """Append a state and its edges."""
+        """Append a state and its edges. tabled: may what its edges come to be looked up?"""
         lo = len(self.edges)
         read = 0
         for edge in state.edges:
@@ -310,6 +314,7 @@ class _Laying:
                 "gapped": int(any(edge.gap_us for edge in state.edges)),
                 "pending": int(state.pending),
                 "bounded": int(bound >= 0 and (read >> bound) & 1 != 0),
+                **(outcomes_of(state.edges, place, always & ~history) if tabled else {}),
             }
         )
 
@@ -489,6 +494,59 @@ def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int) -> bool
     """Can an event for which no bit but `always` is set do more than leave a partial of this state where it is?"""
     fired = [edge for edge in edges if edge.guard.must & ~always == 0 and edge.guard.must_not & always == 0]
     return not (len(fired) == 1 and fired[0].action is Action.IGNORE and fired[0].target == number)
+
+
+def outcomes_of(edges: Sequence[Edge], number: int, always: int) -> dict[str, int]:
+    """What the edges of a state come to by the values of the bits they read; `always`: those that every event has.
+
+    >>> from cep.automaton.graph import Guard
+    >>> wait, take = Edge(Guard(must_not=4), Action.IGNORE, target=1), Edge(Guard(must=4), Action.TAKE)
+    >>> outcomes_of([wait, take], 1, 0)
+    {'outcomes': 2817, 'first_bit': 2, 'second_bit': 63, 'third_bit': 63}
+    """
+    read = 0
+    for edge in edges:
+        read |= (edge.guard.must | edge.guard.must_not) & ~always
+    bits = [place for place in range(read.bit_length()) if read >> place & 1]
+    if len(bits) > 3:
+        return {}
+    found = 0
+    for values in range(1 << len(bits)):
+        seen = always
+        for place, bit in enumerate(bits):
+            seen |= (values >> place & 1) << bit
+        fired = [
+            (place, edge)
+            for place, edge in enumerate(edges)
+            if edge.guard.must & ~seen == 0 and edge.guard.must_not & seen == 0
+        ]
+        found |= outcome_of(fired, number) << 8 * values
+    first, second, third = [*bits, 63, 63, 63][:3]
+    found -= found >> 63 << 64  # as int64
+    return {"outcomes": found, "first_bit": first, "second_bit": second, "third_bit": third}
+
+
+def outcome_of(fired: Sequence[tuple[int, Edge]], number: int) -> int:
+    """What edges that hold come to in the state of this number, as one byte (`records.OUTCOME_*`).
+
+    The start state has no partials: what it ignores is nobody's.
+    """
+    killed = any(edge.action is Action.KILL for _, edge in fired)
+    left = [
+        (place, edge)
+        for place, edge in fired
+        if edge.action is not Action.KILL
+        and not (killed and edge.target != FINAL)
+        and not (number == 0 and edge.action is not Action.TAKE)
+    ]
+    if not left:
+        return c.OUTCOME_ENDS
+    place, edge = left[0]
+    if len(left) > 1 or place >> 8 - c.OUTCOME_BITS:
+        return c.OUTCOME_GENERAL
+    if edge.action is Action.TAKE:
+        return (c.OUTCOME_MATCHES if edge.target == FINAL else c.OUTCOME_TAKES) | place << c.OUTCOME_BITS
+    return c.OUTCOME_STAYS if edge.target == number else c.OUTCOME_GENERAL
 
 
 def has_bound(condition: Mapping[str, float]) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, compiled, inlined
+from events.kernel import Int, ask_for, compiled, inlined
 
 
 @inlined
@@ -15,6 +15,7 @@ def new_partial(partials: Records, counters: I64, blocks: Int) -> Int:
     place = np.uint32(counters[FREE_PARTIAL + blocks])
     if place != 0:
         counters[FREE_PARTIAL + blocks] = partials[place].chain_next
+        ask_for(partials, np.int64(partials[place].chain_next))
     else:
         place = np.uint32(counters[N_PARTIALS])
         counters[N_PARTIALS] += blocks

@@ -18,7 +18,7 @@ from cep.matcher.emit import release
 from cep.matcher.expire import expire
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
-from cep.matcher.step import FIRED_MAX, HINTS, step
+from cep.matcher.step import AHEAD_OF_TOUCH, FIRED_MAX, step
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch
 from events.columns import I32, I64, Batch, Layout
@@ -73,7 +73,7 @@ class Matcher:
         self.now_us = -NEVER_US
         self._stack = np.zeros(STACK_MAX + 2, np.int64)
         self._fired = np.zeros(FIRED_MAX, np.int64)
-        self._hints = np.zeros(HINTS, np.uint32)
+        self._likely = (np.zeros(AHEAD_OF_TOUCH, np.int64), np.zeros(AHEAD_OF_TOUCH, np.uint32))
         self._words = np.zeros(0, np.int64)
         self._matches = aligned(1024, c.HELD)
         self._out = aligned(16_384, c.OUT)
@@ -183,7 +183,7 @@ class Matcher:
                 state.slot_table, state.direct, state.index, state.counters, self._matches, self._out, self._stack,
                 self._fired, batch.stream, batch.values, batch.nulls, batch.at_us[:until], batch.event_at_us,
                 self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan, tables.widest,
-                self._hints,
+                *self._likely,
             )  # fmt: skip
             if need == c.DONE:
                 return int(until)

@@ -151,28 +151,26 @@ class State:
             name = GROWING[need]
             setattr(self, name, longer(getattr(self, name), more))
 
-    def sweep(self, tables: Tables, now_us: int) -> None:
-        """Drop the partials of quiet plans that are over and that no event has met since."""
-        sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us)
+    def sweep(self, tables: Tables, now_us: int) -> int:
+        """Drop the partials of quiet plans that are over and that no event has met since; answers the cells in use."""
+        return sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us)
 
     def compact_keys(self, tables: Tables, now_us: int) -> None:
         """Free cells without partials and slots without cells.
 
-        Looks only when there are half as many again as were in use when it looked last.
+        Looks only when there are twice as many as were left when it looked last.
         """
         cells, slots = int(self.counters[c.N_CELLS]), int(self.counters[c.N_SLOTS])
         if cells + slots < self.counters[c.LOOK_AGAIN]:
             return
-        self.sweep(tables, now_us)
-        used = (self.cells["first"][:cells] != c.NIL) | (self.cells["held"][:cells] != c.NIL)
-        if 4 * int(used.sum()) <= 3 * cells:
+        if 4 * self.sweep(tables, now_us) <= 3 * cells:
             new_cell, new_slot = np.full(cells, c.NIL, np.uint32), np.full(slots, c.NIL, np.uint32)
             compact_cells(
                 self.cells, self.slots, self.slot_keys, self.queue, self.rings, self.counters, new_cell, new_slot
             )
             self.rehash(tables)
         left = int(self.counters[c.N_CELLS]) + int(self.counters[c.N_SLOTS])
-        self.counters[c.LOOK_AGAIN] = max(3 * left // 2, LOOK_LEAST)
+        self.counters[c.LOOK_AGAIN] = max(2 * left, LOOK_LEAST)
 
     def rehash(self, tables: Tables) -> None:
         """All tables filled anew, at most half full."""
@@ -224,7 +222,7 @@ GROWING = {
     c.NEED_HELD: "held",
 }
 LINE = 64
-LOOK_LEAST = 4096
+LOOK_LEAST = 16_384
 """Fewer cells and slots than that stay as they are, used or not."""
 RESERVED, RESERVED_MAX = 64, 2 << 30
 """So many times as long an array may grow in place, up to so many bytes: they cost nothing before they are written."""

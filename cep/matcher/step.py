@@ -56,9 +56,7 @@ FIRED_MAX = 256
 AHEAD = 8
 """So many events ahead memory is asked for what they will read,"""
 AHEAD_OF_TOUCH = 16
-"""and so many (row, plan) pairs, where only these are looked at."""
-HINTS = 16
-"""Cells that were found ahead: more than AHEAD_OF_TOUCH / 2, a power of two."""
+"""and so many (row, plan) pairs, where only these are looked at. A power of two."""
 MOVED = 1 << 16
 """A chain that has moved as a whole has the state MOVED + target until every chain of its cell was stepped."""
 
@@ -98,49 +96,110 @@ def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column
 
 
 @inlined
+def hot_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: Int, row: Int) -> Int:
+    """The same where it may have hot cells."""
+    slot = np.int64(-1)
+    if not by_code:
+        slot = likely_slot(direct, slot_table, by_code, values, column, row)
+    else:
+        value = values[column, row]
+        if value < direct.shape[1] and direct[0, value] & 1 != 0:
+            slot = np.int64(direct[0, value] >> 1) - 1
+    return slot
+
+
+@inlined
 def ask_ahead(
     slots: Records, slot_keys: I64, cells: Records, partials: Records, direct: I32, slot_table: U32, by_code: bool,
     values: I64, column: Int, row: Int,
 ) -> None:  # fmt: skip
     """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
-    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD)
+    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD)
     if slot >= 0:
         ask_for(slots, slot)
         if not by_code:
             ask_for(slot_keys, slot)
-    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD // 2)
-    if slot >= 0 and slots[slot].cell != NIL:
-        ask_for(cells, np.int64(slots[slot].cell))
-    slot = likely_slot(direct, slot_table, by_code, values, column, row + AHEAD // 4)
-    if slot >= 0 and slots[slot].cell != NIL and cells[slots[slot].cell].first != NIL:
-        ask_for(partials, np.int64(cells[slots[slot].cell].first))
+    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD // 2)
+    if slot >= 0 and slots[slot].hot != NIL:
+        ask_for(cells, np.int64(slots[slot].hot))
+    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD // 4)
+    if slot >= 0 and slots[slot].hot != NIL and cells[slots[slot].hot].first != NIL:
+        ask_for(partials, np.int64(cells[slots[slot].hot].first))
+
+
+@inlined
+def asked_of(
+    plans: Records, conditions: Records, cells: Records, values: I64, nulls: U8, row: Int, cell: Int, word: Int
+) -> Int:  # fmt: skip
+    """Of an event's bits those that may move a partial of a cell: all or none, but for the one that has a bound."""
+    plan = cells[cell].plan
+    bit = plans[plan].bound_bit
+    asked = word
+    if asked & bit != 0 and out_of_bound(conditions, values, nulls, row, plans[plan].bound, cells[cell].bound):
+        asked &= ~bit  # it holds for none of them
+    return asked if asked & cells[cell].interest != 0 else np.int64(0)
+
+
+@compiled
+def after_idle(
+    plans: Records, conditions: Records, slots: Records, cells: Records, direct: I32, values: I64, nulls: U8,
+    column: Int, row: Int, until: Int,
+) -> Int:  # fmt: skip
+    """The first row of [row, until) that has something to do with bits that every event has; else `until`.
+
+    The key is one code. A loop of its own, so short that the processor is many events ahead by itself.
+    """
+    codes = values[column]
+    entries = direct[0]
+    while row < until:
+        code = codes[row]
+        if code < entries.shape[0] and entries[code] & 1 != 0:
+            cell = slots[(np.int64(entries[code]) >> 1) - 1].hot
+            while cell != NIL:
+                always = plans[cells[cell].plan].always
+                if (
+                    asked_of(plans, conditions, cells, values, nulls, row, cell, always) != 0
+                    or cells[cell].interest & always == 0  # it has cooled since
+                ):
+                    return row
+                cell = cells[cell].hot_next
+        row += 1
+    return row
 
 
 @inlined
 def ask_ahead_of_touch(
     slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
-    lone: bool, values: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int, hints: U32,
+    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int,
+    likely_slots: I64, likely_cells: U32,
 ) -> None:  # fmt: skip
-    """The same for (row, plan) pairs: a place of the table of cells, a nearer one's cell, the nearest one's partials.
+    """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
+    the nearest one's partials.
 
-    hints: uint32[HINTS] by place, the cell that was found ahead or NIL
+    likely_slots: int64[AHEAD_OF_TOUCH], likely_cells: uint32[AHEAD_OF_TOUCH], by place: what was found ahead, -1 or NIL
     """
-    far = touch + AHEAD_OF_TOUCH
+    far = np.int64(touch_row[touch + 2 * AHEAD_OF_TOUCH])
+    if far != touch_row[touch + 2 * AHEAD_OF_TOUCH - 1]:
+        ask_for(values[column], far)
+        ask_for(at_us, far)
+        ask_for(event_at_us, far)
+    far = touch + AHEAD_OF_TOUCH - 1
     slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
+    likely_slots[far & AHEAD_OF_TOUCH - 1] = slot
     if slot >= 0:
         if lone:
             ask_for(slots, slot)
         else:
             ask_for(index, place_of_cell(index, slot, np.int64(touch_plan[far])))
     near = touch + AHEAD_OF_TOUCH // 2
-    slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[near]))
+    slot = likely_slots[near & AHEAD_OF_TOUCH - 1]
     cell = NIL
     if slot >= 0:
         cell = slots[slot].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
         if cell != NIL:
             ask_for(cells, np.int64(cell))
-    hints[near & HINTS - 1] = cell
-    cell = hints[(touch + AHEAD_OF_TOUCH // 4) & HINTS - 1]
+    likely_cells[near & AHEAD_OF_TOUCH - 1] = cell
+    cell = likely_cells[(touch + AHEAD_OF_TOUCH // 4) & AHEAD_OF_TOUCH - 1]
     if cell != NIL:
         if cells[cell].last != NIL:
             ask_for(partials, np.int64(cells[cell].last))
@@ -305,20 +364,22 @@ def step(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, hints: U32,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I64, likely_cells: U32,
 ) -> Int:  # fmt: skip
     """Match rows from counters[RESUME_ROW] on. Answers DONE, or which array needs room (counters[NEED]: how much).
 
     touch_*:   [touches] rows in order, with plan and bits; scan: hot cells are possible, so every row is looked at
     stream_of: each row's stream, of `streams`
     widest:    rows of the largest partial
-    fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch; hints: uint32[HINTS] scratch
+    fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch; likely_*: see `ask_ahead_of_touch`
     """
     rows = at_us.shape[0]
     spaces = keyspaces.shape[0] // streams
     alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
     lone = plans.shape[0] == 1  # a slot's only cell is its plan's
-    hints[:] = NIL
+    crowded = scan and 4 * touches > rows
+    likely_slots[:] = -1
+    likely_cells[:] = NIL
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
     touch = counters[RESUME_TOUCH]
@@ -331,15 +392,11 @@ def step(
         ahead = np.int64(touch_row[touch]) if touch < touches else rows
         if not scan:
             row = ahead
-        elif by_code:  # over events of keys that have no hot cell
-            while row < ahead:
-                code = values[key_column, row]
-                if code < direct.shape[1] and direct[0, code] & 1 != 0:
-                    break
-                row += 1
+        elif by_code and row < ahead:
+            row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break
-        if alone and scan and row + AHEAD < rows:
+        if alone and crowded and row + AHEAD < rows:
             ask_ahead(slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row)
         now = at_us[row]
         event = NIL
@@ -373,14 +430,14 @@ def step(
                 )  # fmt: skip
             slot = known_slot
             if touched:
-                if alone and not scan and touch + AHEAD_OF_TOUCH < touches:
+                if alone and not crowded and touch + 2 * AHEAD_OF_TOUCH < touches:
                     ask_ahead_of_touch(
-                        slots, cells, partials, index, direct, slot_table, by_code, lone, values, key_column,
-                        touch_row, touch_plan, touch, hints,
+                        slots, cells, partials, index, direct, slot_table, by_code, lone, values, at_us, event_at_us,
+                        key_column, touch_row, touch_plan, touch, likely_slots, likely_cells,
                     )  # fmt: skip
                 cell = NIL
                 if slot < NULL_KEY:
-                    cell = slots[slot].cell if lone else hints[touch & HINTS - 1]
+                    cell = slots[slot].cell if lone else likely_cells[touch & AHEAD_OF_TOUCH - 1]
                     if not lone and (cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan):
                         cell = cell_of(cells, index, slot, plan)
             else:
@@ -426,21 +483,14 @@ def step(
 
             # does it concern anything here? -------------------------------------------------------------------------
             starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
-            asked = word
+            asked = np.int64(0)
             if cell != NIL:
-                bit = plans[plan].bound_bit
-                if asked & bit != 0 and out_of_bound(
-                    conditions, values, nulls, row, plans[plan].bound, cells[cell].bound
-                ):
-                    asked &= ~bit  # it holds for none of them
-                if asked & cells[cell].interest == 0:
-                    asked = np.int64(0)
-                elif plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now:
-                    drop_over(plans, cells, chains, partials, counters, cell, now)
-                    if cells[cell].first == NIL:
-                        asked = np.int64(0)
-            else:
-                asked = np.int64(0)
+                asked = asked_of(plans, conditions, cells, values, nulls, row, cell, word)
+                if asked != 0 and plans[plan].quiet != 0:
+                    if partials[cells[cell].first].at + plans[plan].within <= now:
+                        drop_over(plans, cells, chains, partials, counters, cell, now)
+                        if cells[cell].first == NIL:
+                            asked = np.int64(0)
             if need == DONE and asked == 0 and not starts:
                 if touched:
                     touch += 1

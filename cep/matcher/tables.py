@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -482,12 +483,19 @@ def intervals(found: list[tuple[int, Predicate]], is_float: bool) -> tuple[list[
 
 
 def idle_interval(bounds: list[float], members: list[list[int]], is_float: bool) -> tuple[int, int]:
-    """The widest interval between two bounds in which nothing holds; an empty one if there is none."""
-    widest: tuple[float, float] = (0, 0)
-    for place in range(1, len(bounds)):
-        if not members[place] and bounds[place] - bounds[place - 1] > widest[1] - widest[0]:
-            widest = (bounds[place - 1], bounds[place])
-    return bits_of(widest[0], is_float), bits_of(widest[1], is_float)
+    """An interval in which nothing holds: the widest between two bounds, or else one without an end; or an empty one.
+
+    >>> idle_interval([5, 500], [[0], [], [1]], False)
+    (5, 500)
+    >>> idle_interval([500], [[], [1]], False)
+    (-9223372036854775808, 500)
+    """
+    smallest, largest = (-np.inf, np.inf) if is_float else (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
+    edges: list[float] = [smallest, *bounds, largest]
+    free = [span for span, held in zip(itertools.pairwise(edges), members, strict=True) if not held]
+    finite = [(low, high) for low, high in free if low > smallest and high < largest]
+    low, high = max(finite, key=lambda span: span[1] - span[0], default=free[0] if free else (0, 0))
+    return bits_of(low, is_float), bits_of(high, is_float)
 
 
 def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int) -> bool:

@@ -111,18 +111,22 @@ def hot_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: I
 @inlined
 def ask_ahead(
     slots: Records, slot_keys: I64, cells: Records, partials: Records, direct: I32, slot_table: U32, by_code: bool,
-    values: I64, column: Int, row: Int,
+    values: I64, column: Int, row: Int, likely_slots: I64,
 ) -> None:  # fmt: skip
-    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
-    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD)
+    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial.
+
+    likely_slots: int64[AHEAD] at least, by row: what was found ahead
+    """
+    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD - 1)
+    likely_slots[(row + AHEAD - 1) & AHEAD - 1] = slot
     if slot >= 0:
         ask_for(slots, slot)
         if not by_code:
             ask_for(slot_keys, slot)
-    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD // 2)
+    slot = likely_slots[(row + AHEAD // 2) & AHEAD - 1]
     if slot >= 0 and slots[slot].hot != NIL:
         ask_for(cells, np.int64(slots[slot].hot))
-    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD // 4)
+    slot = likely_slots[(row + AHEAD // 4) & AHEAD - 1]
     if slot >= 0 and slots[slot].hot != NIL and cells[slots[slot].hot].first != NIL:
         ask_for(partials, np.int64(cells[slots[slot].hot].first))
 
@@ -397,12 +401,9 @@ def step(
         if row >= rows:
             break
         if alone and crowded and row + AHEAD < rows:
-            ask_ahead(slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row)
+            ask_ahead(slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row, likely_slots)
         now = at_us[row]
         event = NIL
-        first_touch = touch
-        while first_touch > 0 and touch_row[first_touch - 1] == row:
-            first_touch -= 1
         hot_space = np.int64(0)
         hot = NIL
         hot_before = NIL  # the hot cell before, once it was found to stay hot
@@ -416,7 +417,7 @@ def step(
                 word = touch_word[touch] | plans[plan].always
                 space = np.int64(plans[plan].keyspace)
             elif hot == NIL:
-                if not scan or hot_space == spaces:
+                if not scan or hot_space == spaces or (lone and touch > 0 and touch_row[touch - 1] == row):
                     break
                 space = hot_space
                 hot_space += 1
@@ -425,9 +426,13 @@ def step(
             if known_row != row or known_space != space:
                 known_row = row
                 known_space = space
-                known_slot = slot_of(
-                    keyspaces, slots, slot_keys, slot_table, direct, space, kind, values, nulls, row
-                )  # fmt: skip
+                if by_code and nulls[key_column, row] == 0:
+                    code = values[key_column, row]
+                    known_slot = np.uint32((direct[0, code] >> 1) - 1) if code < direct.shape[1] else NIL
+                else:
+                    known_slot = slot_of(
+                        keyspaces, slots, slot_keys, slot_table, direct, space, kind, values, nulls, row
+                    )  # fmt: skip
             slot = known_slot
             if touched:
                 if alone and not crowded and touch + 2 * AHEAD_OF_TOUCH < touches:
@@ -462,11 +467,10 @@ def step(
                 hot_before = cell
                 hot_seen += 1
                 word = plans[plan].always
-                done_before = False
-                for other in range(first_touch, touch):
-                    if touch_plan[other] == plan:
-                        done_before = True
-                if done_before:
+                other = touch - 1
+                while other >= 0 and touch_row[other] == row and touch_plan[other] != plan:
+                    other -= 1
+                if other >= 0 and touch_row[other] == row:  # it was touched, and is done
                     continue
 
             # windows that are over ----------------------------------------------------------------------------------

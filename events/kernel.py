@@ -105,6 +105,22 @@ trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
 """The place of the lowest bit of an int64 that is not 0."""
 
 
+def _seldom(typing: Any, holds: Any) -> Any:
+    """No instruction: where the code goes that is run if it holds."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """llvm.expect(holds, false)."""
+        truth = ir.IntType(1)
+        expect = builder.module.declare_intrinsic("llvm.expect", [truth], ir.FunctionType(truth, [truth, truth]))
+        return builder.call(expect, [arguments[0], truth(0)])
+
+    return numba.types.boolean(numba.types.boolean), generate
+
+
+seldom: Callable[[bool], bool] = cast(Any, intrinsic(_seldom))
+"""A condition that seldom holds: what depends on it is laid out of the way."""
+
+
 def _ask_for(typing: Any, array: Any, row: Any) -> Any:
     """One instruction."""
 

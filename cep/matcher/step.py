@@ -49,7 +49,7 @@ from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
 from events.columns import I16, I32, I64, U8
-from events.kernel import Int, ask_for, compiled, inlined, trailing_zeros
+from events.kernel import Int, ask_for, compiled, inlined, seldom, trailing_zeros
 
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
@@ -70,7 +70,7 @@ def held_bits(
     holding = np.int64(0)
     while bits != 0:
         condition = first + trailing_zeros(bits)
-        if conditions[condition].fast != 0:
+        if not seldom(conditions[condition].fast == 0):
             holds = fast_holds(conditions, values, nulls, row, registers, base, condition)
         else:
             holds = program_holds(conditions, ops, args, stack, values, nulls, row, registers, base, condition)
@@ -453,7 +453,7 @@ def step(
                 cell = hot
                 hot = cells[cell].hot_next
                 plan = cells[cell].plan
-                if hot_seen < counters[RESUME_HOT]:  # it has had its turn
+                if seldom(hot_seen < counters[RESUME_HOT]):  # it has had its turn
                     hot_before = cell
                     hot_seen += 1
                     continue
@@ -477,9 +477,9 @@ def step(
             need = np.int64(DONE)
             ring = plans[plan].ring  # NIL for a quiet plan
             gaps = plans[plan].gaps
-            if ring != NIL and rings[ring].due <= now:
+            if seldom(ring != NIL and rings[ring].due <= now):
                 drop_stale(queue, rings, cells, partials, ring, now)
-            if gaps != 0 or (ring != NIL and rings[ring].due <= now):
+            if seldom(gaps != 0 or (ring != NIL and rings[ring].due <= now)):
                 need = expire(
                     plans, states, cells, chains, partials, links, events, held, queue, rings, matches, out, counters,
                     now,
@@ -491,7 +491,7 @@ def step(
             if cell != NIL:
                 asked = asked_of(plans, conditions, cells, values, nulls, row, cell, word)
                 if asked != 0 and plans[plan].quiet != 0:
-                    if partials[cells[cell].first].at + plans[plan].within <= now:
+                    if seldom(partials[cells[cell].first].at + plans[plan].within <= now):
                         drop_over(plans, cells, chains, partials, counters, cell, now)
                         if cells[cell].first == NIL:
                             asked = np.int64(0)
@@ -499,7 +499,7 @@ def step(
                 if touched:
                     touch += 1
                 continue
-            if slot == NULL_KEY:  # the event belongs to nobody
+            if seldom(slot == NULL_KEY):  # the event belongs to nobody
                 counters[KEYLESS] += 1
                 touch += 1
                 continue
@@ -508,7 +508,7 @@ def step(
             most = np.int64(plans[plan].edges_max)
             if asked != 0:
                 most *= 1 + np.int64(cells[cell].count)
-            if need == DONE and (most > budget or most > matches.shape[0]):
+            if seldom(need == DONE and (most > budget or most > matches.shape[0])):
                 need, budget = room_for(
                     counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
                     most,
@@ -516,17 +516,17 @@ def step(
                 counters[NEED] = most * widest if need == NEED_PARTIALS else most
                 if need == DONE and most > matches.shape[0]:
                     need = np.int64(NEED_SCRATCH)
-            if need == DONE and starts and slot == NIL and keyspaces[kind, K_DIRECT] != 0:
+            if seldom(need == DONE and starts and slot == NIL) and keyspaces[kind, K_DIRECT] != 0:
                 code = values[keyspaces[kind, K_COLUMNS], row]
                 if code >= direct.shape[1]:
                     counters[NEED] = code
                     need = np.int64(NEED_CODES)
-            if need == DONE and (gaps != 0 or (ring != NIL and rings[ring].length == rings[ring].capacity)):
+            if seldom(need == DONE and (gaps != 0 or (ring != NIL and rings[ring].length == rings[ring].capacity))):
                 full = full_ring(queue, rings, cells, partials, ring, gaps, most if gaps != 0 else np.int64(1))
                 if full >= 0:
                     counters[NEED] = full
                     need = np.int64(NEED_RING)
-            if need != DONE:
+            if seldom(need != DONE):
                 counters[RESUME_ROW] = row
                 counters[RESUME_TOUCH] = touch
                 counters[RESUME_HOT] = hot_seen - 1 if hot_seen > 0 else 0
@@ -580,7 +580,7 @@ def step(
                     onward = np.int64(0)
                     killed = False
                     since = np.int64(0)
-                    if found == OUTCOME_GENERAL:
+                    if seldom(found == OUTCOME_GENERAL):
                         if gaps != 0:
                             since = now - events[links[partials[partial].link].event].now
                         fires, onward, killed = fire(edges, states[at].lo, states[at].hi, seen, since, fired)
@@ -596,7 +596,7 @@ def step(
                         # the others of its chain stay as well, where their outcome can't be another one
                         partial = after if history != 0 or states[at].gapped != 0 or not many else NIL
                         continue
-                    if many:
+                    if seldom(many):
                         if found == OUTCOME_TAKES and history == 0:  # so do all: the chain moves as it is
                             event = capture(events, counters, event, first_sequence + row, event_at_us, now, row)
                             at = first_state + np.int64(edges[edge].target)
@@ -615,7 +615,7 @@ def step(
                             moved = True
                             continue
                         leave_chain(partials, chains, here, partial)
-                    if found == OUTCOME_GENERAL:
+                    if seldom(found == OUTCOME_GENERAL):
                         count, interest, bound, event, waiting = branch(
                             plans, states, edges, conditions, updates, cells, partials, registers, links, events,
                             queue, rings, counters, matches, fired, values, nulls, event_at_us, row,
@@ -632,7 +632,7 @@ def step(
                         interest |= states[at].interest
                         if states[at].bounded != 0:
                             bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
-                        if many:
+                        if seldom(many):
                             partials[partial].chain_next = waiting
                             waiting = partial
                     else:
@@ -651,7 +651,7 @@ def step(
             # a new start ----------------------------------------------------------------------------------------------
             if starts:
                 seen = word
-                if word & plans[plan].start_history != 0:
+                if seldom(word & plans[plan].start_history != 0):
                     registers[MASKS] = plans[plan].registers_null
                     bits = word & plans[plan].start_history
                     while bits != 0:
@@ -669,7 +669,7 @@ def step(
                 found &= (1 << OUTCOME_BITS) - 1
                 fires = np.int64(found == OUTCOME_TAKES or found == OUTCOME_MATCHES)
                 killed = False
-                if found == OUTCOME_GENERAL:
+                if seldom(found == OUTCOME_GENERAL):
                     fires, onward, killed = fire(
                         edges, states[first_state].lo, states[first_state].hi, seen, np.int64(0), fired
                     )  # fmt: skip
@@ -694,9 +694,9 @@ def step(
                         set_match(matches, count, now, event, taken, KIND_MATCH)
                         count += 1
                         continue
-                    if cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0:
+                    if seldom(cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0):
                         drop_over(plans, cells, chains, partials, counters, cell, now)
-                    if cells[cell].count >= plans[plan].cap:
+                    if seldom(cells[cell].count >= plans[plan].cap):
                         counters[CAPPED] += 1
                         continue
                     if not started:
@@ -723,7 +723,7 @@ def step(
                     cells[cell].interest |= states[first_state + target].interest
                     if states[first_state + target].bounded != 0:
                         cells[cell].bound = covering(conditions, plans[plan].bound, registers, base, cells[cell].bound)
-                    if many:
+                    if seldom(many):
                         partials[outcome].chain_next = waiting
                         waiting = outcome
             if cell == NIL:
@@ -731,7 +731,7 @@ def step(
                 continue
 
             # outcomes into the chains of their states, the cell into its slot's list if any event concerns it ---------
-            if many:
+            if seldom(many):
                 if moved:
                     settle(chains, partials, cells, np.int64(MOVED), cell)
                 while waiting != NIL:
@@ -741,9 +741,9 @@ def step(
                     )
                     waiting = after
                 drop_chains(cells, chains, counters, cell)
-            elif cells[cell].count > PARTIALS_PER_CELL_FEW:
+            elif seldom(cells[cell].count > PARTIALS_PER_CELL_FEW):
                 build_chains(cells, chains, partials, counters, cell)
-            if count > 0 or cells[cell].held != NIL:
+            if seldom(count > 0 or cells[cell].held != NIL):
                 emit(
                     plans, cells, chains, partials, links, held, matches, out, counters, cell, count,
                     first_sequence + row,

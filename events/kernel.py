@@ -65,6 +65,11 @@ def inlined(function: Function) -> Function:
     return cast(Function, numba.njit(function, inline="always", **OPTIONS))
 
 
+def unfolded(function: Function) -> Function:
+    """The same for a large one, or one of more than thirty parameters: LLVM makes it part of its callers, not Numba."""
+    return cast(Function, numba.njit(function, forceinline=True, **OPTIONS))
+
+
 @inlined
 def real_of(cell: Int) -> Any:
     """The float64 whose bits a cell holds."""

@@ -13,14 +13,16 @@ import numpy as np
 
 from cep.automaton.plan import Plan
 from cep.matcher import records as c
+from cep.matcher.ahead import AHEAD_OF_TOUCH
 from cep.matcher.collect import count_links, write_links
 from cep.matcher.emit import release
 from cep.matcher.expire import expire
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
-from cep.matcher.step import AHEAD_OF_TOUCH, FIRED_MAX, step
+from cep.matcher.step import step, step_one
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch
+from cep.matcher.visit import FIRED_MAX
 from events.columns import I32, I64, Batch, Layout
 from events.program import STACK_MAX
 
@@ -176,7 +178,7 @@ class Matcher:
         self.state.counters[c.RESUME_ROW] = first
         while True:
             state = self.state
-            need = step(
+            need = (step_one if len(tables.plans) == 1 else step)(
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
                 tables.keyspaces, tables.streams, state.cells, state.chains, state.partials, state.registers,
                 state.links, state.events, state.held, state.queue, state.rings, state.slots, state.slot_keys,

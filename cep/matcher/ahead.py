@@ -1,0 +1,110 @@
+"""Memory asked for ahead: the slot, cell and partials of events to come, so that none of them is waited for.
+
+A hint is a hint: what is found here may have moved when the event's turn comes, and is looked at again then.
+The functions are parts of others that are @compiled.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cep.matcher.keys import likely_cell, place_of, place_of_cell
+from cep.matcher.records import *  # noqa: F403  the fields of every record
+from events.columns import I32, I64
+from events.kernel import Int, ask_for, inlined
+
+AHEAD = 8
+"""So many events ahead memory is asked for what they will read,"""
+AHEAD_OF_TOUCH = 16
+"""and so many (row, plan) pairs, where only these are looked at. Both are powers of two."""
+
+
+@inlined
+def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: Int, row: Int) -> Int:
+    """The slot that an event most likely has, its key being one field and the only key space; -1 for none."""
+    value = values[column, row]
+    slot = np.int64(-1)
+    if by_code:
+        if value < direct.shape[1]:
+            slot = np.int64(direct[0, value] >> 1) - 1
+    else:
+        found = slot_table[place_of(value, slot_table.shape[0])]
+        if found != NIL:
+            slot = np.int64(found)
+    return slot
+
+
+@inlined
+def hot_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: Int, row: Int) -> Int:
+    """The same where it may have hot cells."""
+    slot = np.int64(-1)
+    if not by_code:
+        slot = likely_slot(direct, slot_table, by_code, values, column, row)
+    else:
+        value = values[column, row]
+        if value < direct.shape[1] and direct[0, value] & 1 != 0:
+            slot = np.int64(direct[0, value] >> 1) - 1
+    return slot
+
+
+@inlined
+def ask_ahead(
+    slots: Records, slot_keys: I64, cells: Records, partials: Records, direct: I32, slot_table: U32, by_code: bool,
+    values: I64, column: Int, row: Int, likely_slots: I64,
+) -> None:  # fmt: skip
+    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial.
+
+    likely_slots: int64[AHEAD] at least, by row: what was found ahead
+    """
+    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD - 1)
+    likely_slots[(row + AHEAD - 1) & AHEAD - 1] = slot
+    if slot >= 0:
+        ask_for(slots, slot)
+        if not by_code:
+            ask_for(slot_keys, slot)
+    slot = likely_slots[(row + AHEAD // 2) & AHEAD - 1]
+    if slot >= 0 and slots[slot].hot != NIL:
+        ask_for(cells, np.int64(slots[slot].hot))
+    slot = likely_slots[(row + AHEAD // 4) & AHEAD - 1]
+    if slot >= 0 and slots[slot].hot != NIL and cells[slots[slot].hot].first != NIL:
+        ask_for(partials, np.int64(cells[slots[slot].hot].first))
+
+
+@inlined
+def ask_ahead_of_touch(
+    slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
+    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int,
+    likely_slots: I64, likely_cells: U32,
+) -> None:  # fmt: skip
+    """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
+    the nearest one's partials.
+
+    likely_slots: int64[AHEAD_OF_TOUCH], likely_cells: uint32[AHEAD_OF_TOUCH], by place: what was found ahead, -1 or NIL
+    """
+    far = np.int64(touch_row[touch + 2 * AHEAD_OF_TOUCH])
+    if far != touch_row[touch + 2 * AHEAD_OF_TOUCH - 1]:
+        ask_for(values[column], far)
+        ask_for(at_us, far)
+        ask_for(event_at_us, far)
+    far = touch + AHEAD_OF_TOUCH - 1
+    slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
+    likely_slots[far & AHEAD_OF_TOUCH - 1] = slot
+    if slot >= 0:
+        if lone:
+            ask_for(slots, slot)
+        else:
+            ask_for(index, place_of_cell(index, slot, np.int64(touch_plan[far])))
+    near = touch + AHEAD_OF_TOUCH // 2
+    slot = likely_slots[near & AHEAD_OF_TOUCH - 1]
+    cell = NIL
+    if slot >= 0:
+        cell = slots[slot].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
+        if cell != NIL:
+            ask_for(cells, np.int64(cell))
+    likely_cells[near & AHEAD_OF_TOUCH - 1] = cell
+    cell = likely_cells[(touch + AHEAD_OF_TOUCH // 4) & AHEAD_OF_TOUCH - 1]
+    if cell != NIL:
+        if cells[cell].last != NIL:
+            ask_for(partials, np.int64(cells[cell].last))
+        if cells[cell].first != NIL:
+            ask_for(partials, np.int64(cells[cell].first))

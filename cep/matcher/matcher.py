@@ -21,7 +21,7 @@ from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
 from cep.matcher.step import step, step_one
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
-from cep.matcher.touch import touch
+from cep.matcher.touch import touch, touch_one
 from cep.matcher.visit import FIRED_MAX
 from events.columns import I32, I64, Batch, Layout
 from events.program import STACK_MAX
@@ -169,7 +169,7 @@ class Matcher:
             self._awake = np.zeros(room, np.uint8)
             self._touched = (np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int64))
         touch_row, touch_plan, touch_word = self._touched
-        until, touches = touch(
+        until, touches = (touch_one if len(tables.plans) == 1 else touch)(
             tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
             tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
             self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan,

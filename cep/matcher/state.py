@@ -207,9 +207,9 @@ class State:
         self.sweep(tables, now_us)
         new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
         collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
-        if 4 * self.counters[c.N_LINKS] > len(self.links):
+        if 4 * self.counters[c.N_LINKS] > len(self.links) or len(self.links) < COLLECT_LEAST:
             self.links = longer(self.links, 0)
-        if 4 * self.counters[c.N_EVENTS] > len(self.events):
+        if 4 * self.counters[c.N_EVENTS] > len(self.events) or len(self.events) < COLLECT_LEAST:
             self.events = longer(self.events, 0)
 
 
@@ -224,6 +224,8 @@ GROWING = {
 LINE = 64
 LOOK_LEAST = 16_384
 """Fewer cells and slots than that stay as they are, used or not."""
+COLLECT_LEAST = 1 << 19
+"""Links and events grow to so many rows before they are collected often."""
 RESERVED, RESERVED_MAX = 64, 2 << 30
 """So many times as long an array may grow in place, up to so many bytes: they cost nothing before they are written."""
 HUGE = 4 << 20

@@ -231,7 +231,7 @@ def step_one(
         ahead = np.int64(touch_row[touch]) if touch < touches else rows
         if not scan:
             row = ahead
-        elif by_code and row < ahead:
+        elif by_code and row < ahead and not crowded:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break

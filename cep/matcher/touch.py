@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from events.columns import I16, I32, I64, U8
-from events.kernel import Int, compiled
+from events.columns import F64, I16, I32, I64, U8
+from events.kernel import Int, compiled, inlined
 from events.program import run
 
 # predicates: int64[n, PREDICATE_WIDTH]; R_STREAM -1: of any stream
@@ -34,6 +34,15 @@ def rest_holds(
     lo = predicates[predicate, R_LO]
     hi = predicates[predicate, R_HI]
     return bool(run(ops, args, lo, hi, values, nulls, row, stack, np.int64(0), np.uint64(0), stack) == 1)
+
+
+@inlined
+def bit_of(
+    predicates: I64, predicate: Int, ops: I16, args: I64, values: I64, nulls: U8, row: Int, stack: I64
+) -> Int:  # fmt: skip
+    """A predicate's bit, where also its program holds if it has one."""
+    holds = predicates[predicate, R_LO] < 0 or rest_holds(predicates, predicate, ops, args, values, nulls, row, stack)
+    return predicates[predicate, R_BIT] if holds else np.int64(0)
 
 
 @compiled
@@ -57,6 +66,120 @@ def wake(ranges: I64, values: I64, nulls: U8, awake: U8) -> None:
             wholes = values[column]
             for row in range(awake.shape[0]):
                 awake[row] |= np.uint8((wholes[row] < least) | (wholes[row] >= most)) & (missing[row] ^ np.uint8(1))
+
+
+@inlined
+def list_of_range(
+    ranges: I64, ranges_float: F64, bounds: I64, bounds_float: F64, values: I64, floats: F64, nulls: U8, group: Int,
+    row: Int,
+) -> Int:  # fmt: skip
+    """The list of the interval of a column with thresholds in which its value lies, -1 for none."""
+    column = ranges[group, G_COLUMN]
+    lo = ranges[group, G_LO]
+    hi = ranges[group, G_HI]
+    idle = nulls[column, row] != 0
+    if idle:
+        pass
+    elif ranges[group, G_FLOAT] != 0:
+        real = floats[column, row]
+        idle = ranges_float[group, G_IDLE_LO] <= real < ranges_float[group, G_IDLE_HI] or real != real
+        while lo < hi and not idle:
+            middle = (lo + hi) >> 1
+            if bounds_float[middle] <= real:
+                lo = middle + 1
+            else:
+                hi = middle
+    else:
+        whole = values[column, row]
+        idle = ranges[group, G_IDLE_LO] <= whole < ranges[group, G_IDLE_HI]
+        while lo < hi and not idle:
+            middle = (lo + hi) >> 1
+            if bounds[middle] <= whole:
+                lo = middle + 1
+            else:
+                hi = middle
+    return np.int64(-1) if idle else ranges[group, G_LIST] + lo - ranges[group, G_LO]
+
+
+@inlined
+def list_of_code(codes: I64, code_values: I64, values: I64, nulls: U8, group: Int, row: Int) -> Int:
+    """The list of a column's value among its equalities, -1 for none."""
+    column = codes[group, G_COLUMN]
+    whole = values[column, row]
+    lo = codes[group, G_LO]
+    last = codes[group, G_HI]
+    hi = last
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if code_values[middle] < whole:
+            lo = middle + 1
+        else:
+            hi = middle
+    found = np.int64(-1)
+    if nulls[column, row] == 0 and lo < last and code_values[lo] == whole:
+        found = codes[group, G_LIST] + lo - codes[group, G_LO]
+    return found
+
+
+@compiled
+def touch_one(
+    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
+    always: I32, ops: I16, args: I64, stack: I64, words: I64, awake: U8,
+    streams: I16, values: I64, nulls: U8, first: Int,
+    out_row: I32, out_plan: I32, out_word: I64,
+) -> tuple[Int, Int]:  # fmt: skip
+    """`touch` where there is one plan: its bits are gathered in one word."""
+    rows = values.shape[1]
+    sparse = always.shape[0] == 0 and codes.shape[0] == 0 and dense.shape[0] == 0
+    floats = values.view(np.float64)
+    bounds_float = bounds.view(np.float64)
+    ranges_float = ranges.view(np.float64)
+    room = out_row.shape[0]
+    written = 0
+    if sparse:
+        wake(ranges, values, nulls, awake)
+    for row in range(first, rows):
+        if sparse and awake[row] == 0:
+            continue
+        if written == room:
+            return row, written
+        word = np.int64(0)
+        for group in range(ranges.shape[0]):
+            at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
+            if at >= 0:
+                for place in range(lists[at], lists[at + 1]):
+                    word |= bit_of(predicates, np.int64(entries[place]), ops, args, values, nulls, row, stack)
+        for group in range(codes.shape[0]):
+            at = list_of_code(codes, code_values, values, nulls, group, row)
+            if at >= 0:
+                for place in range(lists[at], lists[at + 1]):
+                    word |= bit_of(predicates, np.int64(entries[place]), ops, args, values, nulls, row, stack)
+        for place in range(dense.shape[0]):
+            predicate = np.int64(dense[place])
+            stream = predicates[predicate, R_STREAM]
+            if stream < 0 or stream == streams[row]:
+                word |= bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
+        if word != 0 or always.shape[0] > 0:
+            out_row[written] = row
+            out_plan[written] = 0
+            out_word[written] = word
+            written += 1
+    return rows, written
+
+
+@inlined
+def note(
+    predicates: I64, predicate: Int, bit: Int, words: I64, out_row: I32, out_plan: I32, row: Int, written: Int
+) -> Int:  # fmt: skip
+    """Add a bit to its plan's word, and a plan's first one to the output; answers the entries written."""
+    if bit != 0:
+        plan = predicates[predicate, R_PLAN]
+        if words[plan] == 0:
+            out_row[written] = row
+            out_plan[written] = plan
+            written += 1
+        words[plan] |= bit
+    return written
 
 
 @compiled
@@ -96,87 +219,25 @@ def touch(
             words[plan] = 0
             written += 1
         for group in range(ranges.shape[0]):
-            column = ranges[group, G_COLUMN]
-            if nulls[column, row] != 0:
-                continue
-            lo = ranges[group, G_LO]
-            hi = ranges[group, G_HI]
-            if ranges[group, G_FLOAT] != 0:
-                real = floats[column, row]
-                if ranges_float[group, G_IDLE_LO] <= real < ranges_float[group, G_IDLE_HI] or real != real:
-                    continue
-                while lo < hi:
-                    middle = (lo + hi) >> 1
-                    if bounds_float[middle] <= real:
-                        lo = middle + 1
-                    else:
-                        hi = middle
-            else:
-                whole = values[column, row]
-                if ranges[group, G_IDLE_LO] <= whole < ranges[group, G_IDLE_HI]:
-                    continue
-                while lo < hi:
-                    middle = (lo + hi) >> 1
-                    if bounds[middle] <= whole:
-                        lo = middle + 1
-                    else:
-                        hi = middle
-            at = ranges[group, G_LIST] + lo - ranges[group, G_LO]
-            for place in range(lists[at], lists[at + 1]):
-                predicate = entries[place]
-                if predicates[predicate, R_LO] >= 0 and not rest_holds(
-                    predicates, predicate, ops, args, values, nulls, row, stack
-                ):
-                    continue
-                plan = predicates[predicate, R_PLAN]
-                if words[plan] == 0:
-                    out_row[written] = row
-                    out_plan[written] = plan
-                    written += 1
-                words[plan] |= predicates[predicate, R_BIT]
+            at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
+            if at >= 0:
+                for place in range(lists[at], lists[at + 1]):
+                    predicate = np.int64(entries[place])
+                    bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
+                    written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
         for group in range(codes.shape[0]):
-            column = codes[group, G_COLUMN]
-            if nulls[column, row] != 0:
-                continue
-            whole = values[column, row]
-            lo = codes[group, G_LO]
-            hi = codes[group, G_HI]
-            last = hi
-            while lo < hi:
-                middle = (lo + hi) >> 1
-                if code_values[middle] < whole:
-                    lo = middle + 1
-                else:
-                    hi = middle
-            if lo == last or code_values[lo] != whole:
-                continue
-            at = codes[group, G_LIST] + lo - codes[group, G_LO]
-            for place in range(lists[at], lists[at + 1]):
-                predicate = entries[place]
-                if predicates[predicate, R_LO] >= 0 and not rest_holds(
-                    predicates, predicate, ops, args, values, nulls, row, stack
-                ):
-                    continue
-                plan = predicates[predicate, R_PLAN]
-                if words[plan] == 0:
-                    out_row[written] = row
-                    out_plan[written] = plan
-                    written += 1
-                words[plan] |= predicates[predicate, R_BIT]
+            at = list_of_code(codes, code_values, values, nulls, group, row)
+            if at >= 0:
+                for place in range(lists[at], lists[at + 1]):
+                    predicate = np.int64(entries[place])
+                    bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
+                    written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
         for place in range(dense.shape[0]):
-            predicate = dense[place]
+            predicate = np.int64(dense[place])
             stream = predicates[predicate, R_STREAM]
-            if stream >= 0 and stream != streams[row]:
-                continue
-            if predicates[predicate, R_LO] < 0 or rest_holds(
-                predicates, predicate, ops, args, values, nulls, row, stack
-            ):
-                plan = predicates[predicate, R_PLAN]
-                if words[plan] == 0:
-                    out_row[written] = row
-                    out_plan[written] = plan
-                    written += 1
-                words[plan] |= predicates[predicate, R_BIT]
+            if stream < 0 or stream == streams[row]:
+                bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
+                written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
         if always.shape[0] == 0:
             for place in range(begin, written):
                 plan = out_plan[place]

@@ -10,8 +10,8 @@ import numpy as np
 
 from cep.matcher.keys import likely_cell, place_of, place_of_cell
 from cep.matcher.records import *  # noqa: F403  the fields of every record
-from events.columns import I32, I64
-from events.kernel import Int, ask_for, inlined
+from events.columns import I32, I64, U8
+from events.kernel import Int, ask_for, compiled, inlined
 
 AHEAD = 8
 """So many events ahead memory is asked for what they will read,"""
@@ -34,52 +34,44 @@ def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column
     return slot
 
 
-@inlined
-def hot_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column: Int, row: Int) -> Int:
-    """The same where it may have hot cells."""
-    slot = np.int64(-1)
-    if not by_code:
+@compiled
+def find_slots(
+    direct: I32, slot_table: U32, by_code: bool, values: I64, nulls: U8, column: Int, first: Int, likely_slots: I32
+) -> None:  # fmt: skip
+    """likely_slots[row] for all rows from `first` on: the slot that it has for sure, by a code, or most likely; or -1."""
+    for row in range(first, values.shape[1]):
         slot = likely_slot(direct, slot_table, by_code, values, column, row)
-    else:
-        value = values[column, row]
-        if value < direct.shape[1] and direct[0, value] & 1 != 0:
-            slot = np.int64(direct[0, value] >> 1) - 1
-    return slot
+        likely_slots[row] = slot if nulls[column, row] == 0 else -1
 
 
 @inlined
 def ask_ahead(
-    slots: Records, slot_keys: I64, cells: Records, partials: Records, direct: I32, slot_table: U32, by_code: bool,
-    values: I64, column: Int, row: Int, likely_slots: I64,
+    slots: Records, slot_keys: I64, cells: Records, partials: Records, by_code: bool, row: Int, likely_slots: I32
 ) -> None:  # fmt: skip
-    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial.
-
-    likely_slots: int64[AHEAD] at least, by row: what was found ahead
-    """
-    slot = hot_slot(direct, slot_table, by_code, values, column, row + AHEAD - 1)
-    likely_slots[(row + AHEAD - 1) & AHEAD - 1] = slot
+    """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
+    slot = np.int64(likely_slots[row + AHEAD])
     if slot >= 0:
         ask_for(slots, slot)
         if not by_code:
             ask_for(slot_keys, slot)
-    slot = likely_slots[(row + AHEAD // 2) & AHEAD - 1]
-    if slot >= 0 and slots[slot].hot != NIL:
-        ask_for(cells, np.int64(slots[slot].hot))
-    slot = likely_slots[(row + AHEAD // 4) & AHEAD - 1]
-    if slot >= 0 and slots[slot].hot != NIL and cells[slots[slot].hot].first != NIL:
-        ask_for(partials, np.int64(cells[slots[slot].hot].first))
+    slot = np.int64(likely_slots[row + AHEAD // 2])
+    if slot >= 0 and slots[slot].cell != NIL:
+        ask_for(cells, np.int64(slots[slot].cell))
+    slot = np.int64(likely_slots[row + AHEAD // 4])
+    if slot >= 0 and slots[slot].cell != NIL and cells[slots[slot].cell].first != NIL:
+        ask_for(partials, np.int64(cells[slots[slot].cell].first))
 
 
 @inlined
 def ask_ahead_of_touch(
     slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
     lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int,
-    likely_slots: I64, likely_cells: U32,
+    likely_slots: I32, likely_cells: U32,
 ) -> None:  # fmt: skip
     """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
     the nearest one's partials.
 
-    likely_slots: int64[AHEAD_OF_TOUCH], likely_cells: uint32[AHEAD_OF_TOUCH], by place: what was found ahead, -1 or NIL
+    likely_slots: int32[AHEAD_OF_TOUCH], likely_cells: uint32[AHEAD_OF_TOUCH], by place: what was found ahead, -1 or NIL
     """
     far = np.int64(touch_row[touch + 2 * AHEAD_OF_TOUCH])
     if far != touch_row[touch + 2 * AHEAD_OF_TOUCH - 1]:
@@ -95,7 +87,7 @@ def ask_ahead_of_touch(
         else:
             ask_for(index, place_of_cell(index, slot, np.int64(touch_plan[far])))
     near = touch + AHEAD_OF_TOUCH // 2
-    slot = likely_slots[near & AHEAD_OF_TOUCH - 1]
+    slot = np.int64(likely_slots[near & AHEAD_OF_TOUCH - 1])
     cell = NIL
     if slot >= 0:
         cell = slots[slot].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))

@@ -135,13 +135,16 @@ def compact_cells(
 
 
 @compiled
-def count_links(links: Records, out: Records, rows: Int, lengths: I64) -> None:
-    """lengths[i + 1] = events of output row i, summed up: the offsets of `write_links`."""
+def count_links(links: Records, events: Records, out: Records, rows: Int, lengths: I64) -> None:
+    """lengths[i + 1] = events of output row i, summed up: the offsets of `write_links`, which will read the events."""
     for row in range(rows):
+        if row + AHEAD < rows:
+            ask_for(links, np.int64(out[row + AHEAD].link))
         count = 0
         link = out[row].link
         while link != NIL:
             count += 1
+            ask_for(events, np.int64(links[link].event))
             link = links[link].prev
         lengths[row + 1] = lengths[row] + count
 

@@ -75,7 +75,7 @@ class Matcher:
         self.now_us = -NEVER_US
         self._stack = np.zeros(STACK_MAX + 2, np.int64)
         self._fired = np.zeros(FIRED_MAX, np.int64)
-        self._likely = (np.zeros(AHEAD_OF_TOUCH, np.int64), np.zeros(AHEAD_OF_TOUCH, np.uint32))
+        self._likely = (np.zeros(AHEAD_OF_TOUCH, np.int32), np.zeros(AHEAD_OF_TOUCH, np.uint32))
         self._words = np.zeros(0, np.int64)
         self._matches = aligned(1024, c.HELD)
         self._out = aligned(16_384, c.OUT)
@@ -175,6 +175,8 @@ class Matcher:
             self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan,
             touch_word,
         )  # fmt: skip
+        if len(self._likely[0]) < len(batch):
+            self._likely = (np.zeros(len(batch), np.int32), self._likely[1])
         self.state.counters[c.RESUME_ROW] = first
         while True:
             state = self.state
@@ -208,7 +210,7 @@ class Matcher:
         state.counters[c.N_OUT] = 0
         out = self._out[:rows]
         offsets = np.zeros(rows + 1, np.int64)
-        count_links(state.links, out, rows, offsets)
+        count_links(state.links, state.events, out, rows, offsets)
         total = int(offsets[-1])
         steps, sequences, at = np.zeros(total, np.int32), np.zeros(total, np.int64), np.zeros(total, np.int64)
         write_links(state.links, state.events, out, rows, offsets, steps, sequences, at)

@@ -16,7 +16,8 @@ from events.columns import I16, I64, U8
 from events.kernel import Int, compiled, inlined
 from events.program import run
 
-OP_LT, OP_LE, OP_GT, OP_GE, OP_EQ, OP_NE = range(6)
+LESS, MORE, SAME = 1, 2, 4
+OP_LT, OP_LE, OP_GT, OP_GE, OP_EQ, OP_NE = LESS, LESS | SAME, MORE, MORE | SAME, SAME, LESS | MORE
 NULLS = (1 << 32) - 1
 
 
@@ -29,11 +30,8 @@ def masks_of(partial: Int) -> Int:
 @inlined
 def compare_values(op: Int, left: Int, right: Int) -> bool:
     """left OP right, for two int64 or two float64 (no operator holds for NaN)."""
-    ordered = left == left and right == right
-    less = (op == OP_LT or op == OP_LE or op == OP_NE) and left < right
-    more = (op == OP_GT or op == OP_GE or op == OP_NE) and left > right
-    same = (op == OP_EQ or op == OP_LE or op == OP_GE) and left == right
-    return bool(ordered and (less or more or same))
+    found = np.int64(left < right) | np.int64(left > right) << 1 | np.int64(left == right) << 2
+    return bool(found & np.int64(op) != 0)
 
 
 @compiled
@@ -77,7 +75,7 @@ def covering(conditions: Records, condition: Int, registers: I64, base: Int, bou
     """
     register = conditions[condition].register
     op = conditions[condition].op
-    rises = op == OP_GT or op == OP_GE
+    rises = op & MORE != 0
     result = bound
     if (registers[base] >> register) & 1 == 0:
         side = registers.view(np.float64)[base + 1 + register]
@@ -96,7 +94,7 @@ def out_of_bound(conditions: Records, values: I64, nulls: U8, row: Int, conditio
     field = conditions[condition].field
     op = conditions[condition].op
     value = values.view(np.float64)[field, row]
-    rises = op == OP_GT or op == OP_GE
+    rises = op & MORE != 0
     inside = value >= bound if rises else value <= bound  # false for NaN on either side
     return nulls[field, row] != 0 or not inside
 

@@ -222,7 +222,7 @@ GROWING = {
     c.NEED_HELD: "held",
 }
 LINE = 64
-LOOK_LEAST = 16_384
+LOOK_LEAST = 1 << 18
 """Fewer cells and slots than that stay as they are, used or not."""
 COLLECT_LEAST = 1 << 19
 """Links and events grow to so many rows before they are collected often."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cep.matcher.ahead import AHEAD, AHEAD_OF_TOUCH, ask_ahead, ask_ahead_of_touch
+from cep.matcher.ahead import AHEAD, AHEAD_OF_TOUCH, ask_ahead, ask_ahead_of_touch, find_slots
 from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, cell_of, heat, slot_of
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.visit import asked_of, visit
@@ -57,9 +57,10 @@ def after_idle(
         if code < entries.shape[0] and entries[code] & 1 != 0:
             cell = slots[(np.int64(entries[code]) >> 1) - 1].hot
             while cell != NIL:
-                always = plans[cells[cell].plan].always
+                plan = cells[cell].plan
+                always = plans[plan].always
                 if (
-                    asked_of(plans, conditions, cells, values, nulls, row, cell, always) != 0
+                    asked_of(plans, conditions, cells, values, nulls, row, plan, cell, always) != 0
                     or cells[cell].interest & always == 0  # it has cooled since
                 ):
                     return row
@@ -76,7 +77,7 @@ def step(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I64,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
     """Match rows from counters[RESUME_ROW] on. Answers DONE, or which array needs room (counters[NEED]: how much).
@@ -89,11 +90,14 @@ def step(
     rows = at_us.shape[0]
     spaces = keyspaces.shape[0] // streams
     alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
-    crowded = scan and 4 * touches > rows
-    likely_slots[:] = -1
-    likely_cells[:] = NIL
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
+    crowded = alone and scan and 4 * touches > rows  # most events concern a cell
+    if crowded:
+        find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
+    else:
+        likely_slots[:AHEAD_OF_TOUCH] = -1
+        likely_cells[:] = NIL
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
     budget = np.int64(0)  # rows that every array is known to have room for
@@ -108,10 +112,8 @@ def step(
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break
-        if alone and crowded and row + AHEAD < rows:
-            ask_ahead(
-                slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row, likely_slots
-            )
+        if crowded and row + AHEAD < rows:
+            ask_ahead(slots, slot_keys, cells, partials, by_code, row, likely_slots)
         now = at_us[row]
         event = NIL
         hot_space = np.int64(0)
@@ -210,7 +212,7 @@ def step_one(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I64,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
     """`step` where there is one plan: the cell of a slot is its plan's."""
@@ -218,9 +220,12 @@ def step_one(
     alone = streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
-    crowded = scan and 4 * touches > rows
-    likely_slots[:] = -1
-    likely_cells[:] = NIL
+    crowded = alone and scan and 4 * touches > rows  # most events concern a cell
+    if crowded:
+        find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
+    else:
+        likely_slots[:AHEAD_OF_TOUCH] = -1
+        likely_cells[:] = NIL
     plan = np.uint32(0)
     always = plans[plan].always
     space = np.int64(0)
@@ -236,23 +241,21 @@ def step_one(
         if row >= rows:
             break
         touched = row == ahead
-        if alone:
-            if crowded:
-                if row + AHEAD < rows:
-                    ask_ahead(
-                        slots, slot_keys, cells, partials, direct, slot_table, by_code, values, key_column, row,
-                        likely_slots,
-                    )  # fmt: skip
-            elif touched and touch + 2 * AHEAD_OF_TOUCH < touches:
-                ask_ahead_of_touch(
-                    slots, cells, partials, index, direct, slot_table, by_code, True, values, at_us, event_at_us,
-                    key_column, touch_row, touch_plan, touch, likely_slots, likely_cells,
-                )  # fmt: skip
+        if crowded:
+            if row + AHEAD < rows:
+                ask_ahead(slots, slot_keys, cells, partials, by_code, row, likely_slots)
+        elif alone and touched and touch + 2 * AHEAD_OF_TOUCH < touches:
+            ask_ahead_of_touch(
+                slots, cells, partials, index, direct, slot_table, by_code, True, values, at_us, event_at_us,
+                key_column, touch_row, touch_plan, touch, likely_slots, likely_cells,
+            )  # fmt: skip
         now = at_us[row]
         kind = np.int64(stream_of[row]) if streams > 1 else np.int64(0)
-        slot = slot_by_code(
-            keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls, row
-        )  # fmt: skip
+        slot = np.uint32(likely_slots[row]) if crowded and by_code else NIL
+        if slot == NIL:
+            slot = slot_by_code(
+                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls, row
+            )  # fmt: skip
         cell = slots[slot].cell if slot < NULL_KEY else NIL
         word = always
         if touched:

@@ -205,10 +205,10 @@ def branch(
 
 @inlined
 def asked_of(
-    plans: Records, conditions: Records, cells: Records, values: I64, nulls: U8, row: Int, cell: Int, word: Int
+    plans: Records, conditions: Records, cells: Records, values: I64, nulls: U8, row: Int, plan: Int, cell: Int,
+    word: Int,
 ) -> Int:  # fmt: skip
     """Of an event's bits those that may move a partial of a cell: all or none, but for the one that has a bound."""
-    plan = cells[cell].plan
     bit = plans[plan].bound_bit
     asked = word
     if asked & bit != 0 and out_of_bound(conditions, values, nulls, row, plans[plan].bound, cells[cell].bound):
@@ -251,7 +251,7 @@ def visit(
     starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
     asked = np.int64(0)
     if cell != NIL:
-        asked = asked_of(plans, conditions, cells, values, nulls, row, cell, word)
+        asked = asked_of(plans, conditions, cells, values, nulls, row, plan, cell, word)
         if seldom(
             asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now
         ):

@@ -79,7 +79,9 @@ def ask_ahead_of_touch(
         ask_for(at_us, far)
         ask_for(event_at_us, far)
     far = touch + AHEAD_OF_TOUCH - 1
-    slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
+    slot = np.int64(likely_slots[(far - 1) & AHEAD_OF_TOUCH - 1])
+    if touch_row[far] != touch_row[far - 1] or slot < 0:
+        slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
     likely_slots[far & AHEAD_OF_TOUCH - 1] = slot
     if slot >= 0:
         if lone:

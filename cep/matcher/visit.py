@@ -418,47 +418,46 @@ def visit(
                 ):  # fmt: skip
                     seen ^= bits & -bits
                 bits &= bits - 1
-        started = False
-        taken = NIL
-        taken_step = NIL
         found = outcome_of(states, first_state, seen)
         fired[0] = np.int64(states[first_state].lo) + (found >> OUTCOME_BITS)
         found &= (1 << OUTCOME_BITS) - 1
-        fires = np.int64(found == OUTCOME_TAKES or found == OUTCOME_MATCHES)
+        fires = np.int64(found != OUTCOME_ENDS)
         killed = False
         if seldom(found == OUTCOME_GENERAL):
             fires, onward, killed = fire(
                 edges, states[first_state].lo, states[first_state].hi, seen, np.int64(0), fired
             )  # fmt: skip
+        if fires > 0 and cell == NIL:
+            if slot == NIL:
+                slot = insert_slot(
+                    keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
+                )  # fmt: skip
+            cell = insert_cell(slots, cells, index, counters, slot, plan)
+        if seldom(fires > 0 and cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0):
+            drop_over(plans, cells, chains, partials, counters, cell, now)
+        started = False
+        taken = NIL
+        taken_step = NIL
         for nth in range(fires):
             edge = fired[nth]
-            if edges[edge].action != TAKE or (killed and edges[edge].target != NIL):
+            target = edges[edge].target
+            if edges[edge].action != TAKE or (killed and target != NIL):
                 continue
             if edges[edge].step != taken_step:
                 event = capture(events, counters, event, sequence, event_at_us, now, row)
                 taken_step = edges[edge].step
                 taken = new_link(links, counters, NIL, event, taken_step)
-            if cell == NIL:
-                if slot == NIL:
-                    slot = insert_slot(
-                        keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind,
-                        values, row,
-                    )  # fmt: skip
-                cell = insert_cell(slots, cells, index, counters, slot, plan)
-            target = edges[edge].target
             if target == NIL:
                 set_match(matches, count, now, event, taken, KIND_MATCH)
                 count += 1
                 continue
-            if seldom(cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0):
-                drop_over(plans, cells, chains, partials, counters, cell, now)
             if seldom(cells[cell].count >= plans[plan].cap):
                 counters[CAPPED] += 1
                 continue
             if not started:
                 started = True
                 counters[STARTED] += 1
-                if ring != NIL:
+                if seldom(ring != NIL):
                     push(queue, rings, np.int64(ring), now, cell)
             counters[TAKEN] += 1
             outcome = new_partial(partials, counters, blocks)
@@ -471,13 +470,12 @@ def visit(
             registers[base] = plans[plan].registers_null
             for register in range(plans[plan].registers):
                 registers[base + 1 + register] = 0
-            take_in(
-                updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base
-            )  # fmt: skip
-            if states[first_state + target].ring != NIL:
-                push(queue, rings, np.int64(states[first_state + target].ring), now, cell)
-            cells[cell].interest |= states[first_state + target].interest
-            if states[first_state + target].bounded != 0:
+            take_in(updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base)
+            at = first_state + np.int64(target)
+            if seldom(states[at].ring != NIL):
+                push(queue, rings, np.int64(states[at].ring), now, cell)
+            cells[cell].interest |= states[at].interest
+            if states[at].bounded != 0:
                 cells[cell].bound = covering(conditions, plans[plan].bound, registers, base, cells[cell].bound)
             if seldom(many):
                 partials[outcome].chain_next = waiting

@@ -65,8 +65,8 @@ def ask_ahead(
 @inlined
 def ask_ahead_of_touch(
     slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
-    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch: Int,
-    likely_slots: I32, likely_cells: U32,
+    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch_word: I64,
+    touch: Int, likely_slots: I32, likely_cells: U32,
 ) -> None:  # fmt: skip
     """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
     the nearest one's partials.
@@ -96,9 +96,9 @@ def ask_ahead_of_touch(
         if cell != NIL:
             ask_for(cells, np.int64(cell))
     likely_cells[near & AHEAD_OF_TOUCH - 1] = cell
-    cell = likely_cells[(touch + AHEAD_OF_TOUCH // 4) & AHEAD_OF_TOUCH - 1]
-    if cell != NIL:
-        if cells[cell].last != NIL:
-            ask_for(partials, np.int64(cells[cell].last))
-        if cells[cell].first != NIL:
+    near = touch + AHEAD_OF_TOUCH // 4
+    cell = likely_cells[near & AHEAD_OF_TOUCH - 1]
+    if cell != NIL and cells[cell].last != NIL:
+        ask_for(partials, np.int64(cells[cell].last))
+        if touch_word[near] & cells[cell].interest != 0:
             ask_for(partials, np.int64(cells[cell].first))

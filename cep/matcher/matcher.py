@@ -171,7 +171,7 @@ class Matcher:
         touch_row, touch_plan, touch_word = self._touched
         until, touches = (touch_one if len(tables.plans) == 1 else touch)(
             tables.predicates, tables.ranges, tables.bounds, tables.codes, tables.code_values, tables.lists,
-            tables.entries, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
+            tables.members, tables.dense, tables.always, tables.ops, tables.args, self._stack, self._words,
             self._awake[: len(batch)], batch.stream, batch.values, batch.nulls, first, touch_row, touch_plan,
             touch_word,
         )  # fmt: skip

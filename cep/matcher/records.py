@@ -129,6 +129,8 @@ CONDITION = record(  # a condition that reads earlier events
     count="u4",  # register of an average's count, else NIL
 )
 
+MEMBER = record(bit="i8", plan="u4", rest="u4")  # of a list of `touch`; rest: 1 + the predicate with a program, or 0
+
 UPDATE = record(op="u4", register="u4", column="u4", real="u4")  # column NIL: every event; real: NaN counts as NULL
 UPDATE_COUNT, UPDATE_SUM_INT, UPDATE_SUM_FLOAT, UPDATE_MIN_INT, UPDATE_MIN_FLOAT = range(5)
 UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)

@@ -147,7 +147,7 @@ def step(
                 if alone and not crowded and touch + 2 * AHEAD_OF_TOUCH < touches:
                     ask_ahead_of_touch(
                         slots, cells, partials, index, direct, slot_table, by_code, False, values, at_us, event_at_us,
-                        key_column, touch_row, touch_plan, touch, likely_slots, likely_cells,
+                        key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
                     )  # fmt: skip
                 cell = NIL
                 if slot < NULL_KEY:
@@ -247,7 +247,7 @@ def step_one(
         elif alone and touched and touch + 2 * AHEAD_OF_TOUCH < touches:
             ask_ahead_of_touch(
                 slots, cells, partials, index, direct, slot_table, by_code, True, values, at_us, event_at_us,
-                key_column, touch_row, touch_plan, touch, likely_slots, likely_cells,
+                key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
             )  # fmt: skip
         now = at_us[row]
         kind = np.int64(stream_of[row]) if streams > 1 else np.int64(0)

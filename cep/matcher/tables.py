@@ -58,7 +58,7 @@ class Tables:
     codes: I64
     code_values: I64
     lists: I64
-    entries: I32
+    members: Records
     dense: I32
     always: I32
     scan: bool
@@ -145,7 +145,7 @@ class _Laying:
                 self.plans.append({})
             else:
                 self.plan(number, plan, mode)
-        ranges, bounds, codes, values, lists, entries = self.index()
+        ranges, bounds, codes, values, lists, members = self.index()
         ops = np.concatenate(self.programs.ops) if self.programs.ops else np.empty(0, np.int16)
         args = np.concatenate(self.programs.args) if self.programs.args else np.empty(0, np.int64)
         return Tables(
@@ -165,7 +165,7 @@ class _Laying:
             codes=codes,
             code_values=values,
             lists=lists,
-            entries=entries,
+            members=members,
             dense=np.array(self.dense, np.int32),
             always=np.array(self.always, np.int32),
             scan=self.scan,
@@ -380,8 +380,13 @@ class _Laying:
 
     # -- the index ------------------------------------------------------------------------------------------------
 
-    def index(self) -> tuple[I64, I64, I64, I64, I64, I32]:
-        """Searches of all plans by column: ranges, bounds, codes, their values, lists, entries."""
+    def member(self, number: int) -> dict[str, int]:
+        """A predicate as a member of a list."""
+        plan, bit, lo, _, _ = self.predicates[number]
+        return {"bit": bit, "plan": plan, "rest": number + 1 if lo >= 0 else 0}
+
+    def index(self) -> tuple[I64, I64, I64, I64, I64, Records]:
+        """Searches of all plans by column: ranges, bounds, codes, their values, lists, members."""
         by_column: dict[tuple[int, str], list[tuple[int, Predicate]]] = {}
         for number, one, stream in self.searches:
             assert one.search is not None
@@ -414,15 +419,15 @@ class _Laying:
                 codes.append([column, 0, lo, len(values), first])
                 lists.extend(by_value[value] for value in sorted(by_value))
         starts = np.zeros(len(lists) + 1, np.int64)
-        starts[1:] = np.cumsum([len(members) for members in lists])
-        entries = np.array([number for members in lists for number in members], np.int32)
+        starts[1:] = np.cumsum([len(numbers) for numbers in lists])
+        members = records([self.member(number) for numbers in lists for number in numbers], c.MEMBER)
         return (
             matrix(ranges, 7),
             np.array(bounds, np.int64),
             matrix(codes, 5),
             np.array(values, np.int64),
             starts,
-            entries,
+            members,
         )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cep.matcher.records import Records
 from events.columns import F64, I16, I32, I64, U8
 from events.kernel import Int, compiled, inlined
 from events.program import run
@@ -43,6 +44,16 @@ def bit_of(
     """A predicate's bit, where also its program holds if it has one."""
     holds = predicates[predicate, R_LO] < 0 or rest_holds(predicates, predicate, ops, args, values, nulls, row, stack)
     return predicates[predicate, R_BIT] if holds else np.int64(0)
+
+
+@inlined
+def bit_of_member(
+    predicates: I64, members: Records, place: Int, ops: I16, args: I64, values: I64, nulls: U8, row: Int, stack: I64
+) -> Int:  # fmt: skip
+    """The same of a member of a list."""
+    rest = np.int64(members[place].rest)
+    holds = rest == 0 or rest_holds(predicates, rest - 1, ops, args, values, nulls, row, stack)
+    return members[place].bit if holds else np.int64(0)
 
 
 @compiled
@@ -123,7 +134,7 @@ def list_of_code(codes: I64, code_values: I64, values: I64, nulls: U8, group: In
 
 @compiled
 def touch_one(
-    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
+    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, members: Records, dense: I32,
     always: I32, ops: I16, args: I64, stack: I64, words: I64, awake: U8,
     streams: I16, values: I64, nulls: U8, first: Int,
     out_row: I32, out_plan: I32, out_word: I64,
@@ -148,12 +159,12 @@ def touch_one(
             at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
             if at >= 0:
                 for place in range(lists[at], lists[at + 1]):
-                    word |= bit_of(predicates, np.int64(entries[place]), ops, args, values, nulls, row, stack)
+                    word |= bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
         for group in range(codes.shape[0]):
             at = list_of_code(codes, code_values, values, nulls, group, row)
             if at >= 0:
                 for place in range(lists[at], lists[at + 1]):
-                    word |= bit_of(predicates, np.int64(entries[place]), ops, args, values, nulls, row, stack)
+                    word |= bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
         for place in range(dense.shape[0]):
             predicate = np.int64(dense[place])
             stream = predicates[predicate, R_STREAM]
@@ -168,12 +179,9 @@ def touch_one(
 
 
 @inlined
-def note(
-    predicates: I64, predicate: Int, bit: Int, words: I64, out_row: I32, out_plan: I32, row: Int, written: Int
-) -> Int:  # fmt: skip
+def note(plan: Int, bit: Int, words: I64, out_row: I32, out_plan: I32, row: Int, written: Int) -> Int:
     """Add a bit to its plan's word, and a plan's first one to the output; answers the entries written."""
     if bit != 0:
-        plan = predicates[predicate, R_PLAN]
         if words[plan] == 0:
             out_row[written] = row
             out_plan[written] = plan
@@ -184,14 +192,14 @@ def note(
 
 @compiled
 def touch(
-    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, entries: I32, dense: I32,
+    predicates: I64, ranges: I64, bounds: I64, codes: I64, code_values: I64, lists: I64, members: Records, dense: I32,
     always: I32, ops: I16, args: I64, stack: I64, words: I64, awake: U8,
     streams: I16, values: I64, nulls: U8, first: Int,
     out_row: I32, out_plan: I32, out_word: I64,
 ) -> tuple[Int, Int]:  # fmt: skip
     """Bits of rows from `first` on. Answers (rows done, entries written); stops early when `out_*` might be full.
 
-    lists[k], lists[k + 1]: the entries (predicate numbers) of list k; words: int64[plans] scratch, all 0
+    lists[k], lists[k + 1]: the members of list k; words: int64[plans] scratch, all 0
     always: plans that every event may start
     awake:  uint8[rows] scratch
     streams: each row's stream
@@ -222,22 +230,20 @@ def touch(
             at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
             if at >= 0:
                 for place in range(lists[at], lists[at + 1]):
-                    predicate = np.int64(entries[place])
-                    bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
-                    written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
+                    bit = bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
+                    written = note(np.int64(members[place].plan), bit, words, out_row, out_plan, row, written)
         for group in range(codes.shape[0]):
             at = list_of_code(codes, code_values, values, nulls, group, row)
             if at >= 0:
                 for place in range(lists[at], lists[at + 1]):
-                    predicate = np.int64(entries[place])
-                    bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
-                    written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
+                    bit = bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
+                    written = note(np.int64(members[place].plan), bit, words, out_row, out_plan, row, written)
         for place in range(dense.shape[0]):
             predicate = np.int64(dense[place])
             stream = predicates[predicate, R_STREAM]
             if stream < 0 or stream == streams[row]:
                 bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
-                written = note(predicates, predicate, bit, words, out_row, out_plan, row, written)
+                written = note(predicates[predicate, R_PLAN], bit, words, out_row, out_plan, row, written)
         if always.shape[0] == 0:
             for place in range(begin, written):
                 plan = out_plan[place]

@@ -19,7 +19,7 @@ from cep.matcher.emit import release
 from cep.matcher.expire import expire
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
-from cep.matcher.step import step, step_one
+from cep.matcher.step import step, step_one, step_touched
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch, touch_one
 from cep.matcher.visit import FIRED_MAX
@@ -178,15 +178,16 @@ class Matcher:
         if len(self._likely[0]) < len(batch):
             self._likely = (np.zeros(len(batch), np.int32), self._likely[1])
         self.state.counters[c.RESUME_ROW] = first
+        stepping = (step_one if len(tables.plans) == 1 else step) if tables.scan else step_touched
         while True:
             state = self.state
-            need = (step_one if len(tables.plans) == 1 else step)(
+            need = stepping(
                 tables.plans, tables.states, tables.edges, tables.conditions, tables.updates, tables.ops, tables.args,
                 tables.keyspaces, tables.streams, state.cells, state.chains, state.partials, state.registers,
                 state.links, state.events, state.held, state.queue, state.rings, state.slots, state.slot_keys,
                 state.slot_table, state.direct, state.index, state.counters, self._matches, self._out, self._stack,
                 self._fired, batch.stream, batch.values, batch.nulls, batch.at_us[:until], batch.event_at_us,
-                self.sequence, touch_row, touch_plan, touch_word, touches, tables.scan, tables.widest,
+                self.sequence, touch_row, touch_plan, touch_word, touches, tables.widest,
                 *self._likely,
             )  # fmt: skip
             if need == c.DONE:

@@ -11,8 +11,9 @@ value that the event's field has to exceed (`bound`); so an event that moves non
 Before anything is changed for a (row, plan) the kernel makes sure of room in every array and answers what it needs
 otherwise; the driver grows that array and calls again, and the kernel goes on with the very same (row, plan).
 
-Where there is one plan (a back-test, most often) `step_one` runs instead of `step`: each event concerns one cell at
-most, so that what is left of the loop is short.
+There are three loops: `step_touched` where no cell can be hot, else `step_one` where there is one plan (a back-test, most
+often), so that each event concerns one cell at most, else `step`. They differ in how they come to a cell, not in what
+happens there.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def step(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I32,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
-    """Match rows from counters[RESUME_ROW] on. Answers DONE, or which array needs room (counters[NEED]: how much).
+    """Match rows from counters[RESUME_ROW] on, where cells can be hot. Answers DONE, or which array needs room (counters[NEED]: how much).
 
-    touch_*:   [touches] rows in order, with plan and bits; scan: hot cells are possible, so every row is looked at
+    touch_*:   [touches] rows in order, with plan and bits
     stream_of: each row's stream, of `streams`
     widest:    rows of the largest partial
     fired:     int64[FIRED_MAX] scratch; matches: HELD[n] scratch; likely_*: see `ask_ahead_of_touch`
@@ -92,7 +93,7 @@ def step(
     alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
-    crowded = alone and scan and 4 * touches > rows  # most events concern a cell
+    crowded = alone and 4 * touches > rows  # most events concern a cell
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
     else:
@@ -106,9 +107,7 @@ def step(
     known_slot = NIL
     while row < rows:
         ahead = np.int64(touch_row[touch]) if touch < touches else rows
-        if not scan:
-            row = ahead
-        elif by_code and row < ahead:
+        if by_code and row < ahead:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break
@@ -129,7 +128,7 @@ def step(
                 word = touch_word[touch] | plans[plan].always
                 space = np.int64(plans[plan].keyspace)
             elif hot == NIL:
-                if not scan or hot_space == spaces:
+                if hot_space == spaces:
                     break
                 space = hot_space
                 hot_space += 1
@@ -205,6 +204,71 @@ def step(
 
 
 @compiled
+def step_touched(
+    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
+    keyspaces: I64, streams: Int,
+    cells: Records, chains: Records, partials: Records, registers: I64, links: Records, events: Records,
+    held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
+    index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
+    stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
+    likely_cells: U32,
+) -> Int:  # fmt: skip
+    """The same where no cell can be hot: touches only, whatever lies between them."""
+    spaces = keyspaces.shape[0] // streams
+    alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
+    by_code = alone and keyspaces[0, K_DIRECT] != 0
+    key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
+    lone = plans.shape[0] == 1  # a slot's only cell is its plan's
+    likely_slots[:AHEAD_OF_TOUCH] = -1
+    likely_cells[:] = NIL
+    budget = np.int64(0)  # rows that every array is known to have room for
+    row = np.int64(-1)
+    now = np.int64(0)
+    known_space = np.int64(-1)
+    slot = NIL
+    event = NIL
+    touch = counters[RESUME_TOUCH]
+    while touch < touches:
+        if alone and touch + 2 * AHEAD_OF_TOUCH < touches:
+            ask_ahead_of_touch(
+                slots, cells, partials, index, direct, slot_table, by_code, lone, values, at_us, event_at_us,
+                key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
+            )  # fmt: skip
+        plan = np.uint32(touch_plan[touch])
+        word = touch_word[touch] | plans[plan].always
+        space = np.int64(plans[plan].keyspace)
+        if touch_row[touch] != row:
+            row = np.int64(touch_row[touch])
+            now = at_us[row]
+            event = NIL
+            known_space = np.int64(-1)
+        kind = space * streams + (np.int64(stream_of[row]) if streams > 1 else 0)
+        if space != known_space or slot == NIL:
+            known_space = space
+            slot = slot_by_code(
+                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls, row
+            )  # fmt: skip
+        cell = NIL
+        if slot < NULL_KEY:
+            cell = slots[slot].cell if lone else likely_cells[touch & AHEAD_OF_TOUCH - 1]
+            if not lone and (cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan):
+                cell = cell_of(cells, index, slot, plan)
+        need, budget, event = visit(
+            plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
+            registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
+            matches, out, stack, fired, values, nulls, event_at_us, widest, row, first_sequence + row, now, plan, slot,
+            cell, word, True, space, kind, event, budget,
+        )  # fmt: skip
+        if seldom(need != DONE):
+            counters[RESUME_TOUCH] = touch
+            return need
+        touch += 1
+    counters[RESUME_TOUCH] = 0
+    return DONE
+
+
+@compiled
 def step_one(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
     keyspaces: I64, streams: Int,
@@ -212,15 +276,15 @@ def step_one(
     held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
     index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
     stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
-    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, scan: bool, widest: Int, likely_slots: I32,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
-    """`step` where there is one plan: the cell of a slot is its plan's."""
+    """The same where there is one plan: the cell of a slot is its plan's."""
     rows = at_us.shape[0]
     alone = streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
-    crowded = alone and scan and 4 * touches > rows  # most events concern a cell
+    crowded = alone and 4 * touches > rows  # most events concern a cell
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
     else:
@@ -234,9 +298,7 @@ def step_one(
     budget = np.int64(0)  # rows that every array is known to have room for
     while row < rows:
         ahead = np.int64(touch_row[touch]) if touch < touches else rows
-        if not scan:
-            row = ahead
-        elif by_code and row < ahead and not crowded:
+        if by_code and row < ahead and not crowded:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break

@@ -135,13 +135,18 @@ def drop_over(
 def sweep(plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, now: Int) -> Int:
     """`drop_over` for every cell of a quiet plan; answers the cells that hold anything. O(cells)."""
     used = 0
-    for cell in range(counters[N_CELLS]):
-        if cell + AHEAD < counters[N_CELLS] and cells[cell + AHEAD].first != NIL:
-            ask_for(partials, np.int64(cells[cell + AHEAD].first))
+    last = counters[N_CELLS] - 1
+    for cell in range(last + 1):
+        first = cells[min(cell + 2 * AHEAD, last)].first
+        if first != NIL:
+            ask_for(partials, np.int64(first))
+        first = cells[min(cell + AHEAD, last)].first
+        if first != NIL and partials[first].next != NIL:
+            ask_for(partials, np.int64(partials[first].next))
         first = cells[cell].first
-        if first != NIL and plans[cells[cell].plan].quiet != 0:
-            if partials[first].at + plans[cells[cell].plan].within <= now:
-                drop_over(plans, cells, chains, partials, counters, cell, now)
+        plan = cells[cell].plan
+        if first != NIL and plans[plan].quiet != 0 and partials[first].at + plans[plan].within <= now:
+            drop_over(plans, cells, chains, partials, counters, cell, now)
         used += cells[cell].first != NIL or cells[cell].held != NIL
     return used
 

@@ -26,7 +26,7 @@ def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column
     slot = np.int64(-1)
     if by_code:
         if value < direct.shape[1]:
-            slot = np.int64(direct[0, value] >> 1) - 1
+            slot = np.int64(direct[0, np.uint32(value)] >> 1) - 1
     else:
         found = slot_table[place_of(value, slot_table.shape[0])]
         if found != NIL:
@@ -49,17 +49,17 @@ def ask_ahead(
     slots: Records, slot_keys: I64, cells: Records, partials: Records, by_code: bool, row: Int, likely_slots: I32
 ) -> None:  # fmt: skip
     """Ask the memory for what the next events will read: a slot, nearer ones' cell, the nearest one's first partial."""
-    slot = np.int64(likely_slots[row + AHEAD])
+    slot = np.int64(likely_slots[np.uint32(row + AHEAD)])
     if slot >= 0:
         ask_for(slots, slot)
         if not by_code:
             ask_for(slot_keys, slot)
-    slot = np.int64(likely_slots[row + AHEAD // 2])
-    if slot >= 0 and slots[slot].cell != NIL:
-        ask_for(cells, np.int64(slots[slot].cell))
-    slot = np.int64(likely_slots[row + AHEAD // 4])
-    if slot >= 0 and slots[slot].cell != NIL and cells[slots[slot].cell].first != NIL:
-        ask_for(partials, np.int64(cells[slots[slot].cell].first))
+    slot = np.int64(likely_slots[np.uint32(row + AHEAD // 2)])
+    if slot >= 0 and slots[np.uint32(slot)].cell != NIL:
+        ask_for(cells, np.int64(slots[np.uint32(slot)].cell))
+    slot = np.int64(likely_slots[np.uint32(row + AHEAD // 4)])
+    if slot >= 0 and slots[np.uint32(slot)].cell != NIL and cells[slots[np.uint32(slot)].cell].first != NIL:
+        ask_for(partials, np.int64(cells[slots[np.uint32(slot)].cell].first))
 
 
 @inlined
@@ -73,31 +73,31 @@ def ask_ahead_of_touch(
 
     likely_slots: int32[AHEAD_OF_TOUCH], likely_cells: uint32[AHEAD_OF_TOUCH], by place: what was found ahead, -1 or NIL
     """
-    far = np.int64(touch_row[touch + 2 * AHEAD_OF_TOUCH])
-    if far != touch_row[touch + 2 * AHEAD_OF_TOUCH - 1]:
-        ask_for(values[column], far)
-        ask_for(at_us, far)
-        ask_for(event_at_us, far)
-    far = touch + AHEAD_OF_TOUCH - 1
-    slot = np.int64(likely_slots[(far - 1) & AHEAD_OF_TOUCH - 1])
-    if touch_row[far] != touch_row[far - 1] or slot < 0:
-        slot = likely_slot(direct, slot_table, by_code, values, column, np.int64(touch_row[far]))
-    likely_slots[far & AHEAD_OF_TOUCH - 1] = slot
+    far = np.uint32(touch_row[np.uint32(touch + 2 * AHEAD_OF_TOUCH)])
+    if far != touch_row[np.uint32(touch + 2 * AHEAD_OF_TOUCH - 1)]:
+        ask_for(values[column], np.int64(far))
+        ask_for(at_us, np.int64(far))
+        ask_for(event_at_us, np.int64(far))
+    far = np.uint32(touch + AHEAD_OF_TOUCH - 1)
+    slot = np.int64(likely_slots[np.uint32((far - 1) & AHEAD_OF_TOUCH - 1)])
+    if touch_row[far] != touch_row[np.uint32(far - 1)] or slot < 0:
+        slot = likely_slot(direct, slot_table, by_code, values, column, np.uint32(touch_row[far]))
+    likely_slots[np.uint32(far & AHEAD_OF_TOUCH - 1)] = slot
     if slot >= 0:
         if lone:
             ask_for(slots, slot)
         else:
-            ask_for(index, place_of_cell(index, slot, np.int64(touch_plan[far])))
-    near = touch + AHEAD_OF_TOUCH // 2
-    slot = np.int64(likely_slots[near & AHEAD_OF_TOUCH - 1])
+            ask_for(index, np.int64(place_of_cell(index, slot, np.int64(touch_plan[far]))))
+    near = np.uint32(touch + AHEAD_OF_TOUCH // 2)
+    slot = np.int64(likely_slots[np.uint32(near & AHEAD_OF_TOUCH - 1)])
     cell = NIL
     if slot >= 0:
-        cell = slots[slot].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
+        cell = slots[np.uint32(slot)].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
         if cell != NIL:
             ask_for(cells, np.int64(cell))
-    likely_cells[near & AHEAD_OF_TOUCH - 1] = cell
-    near = touch + AHEAD_OF_TOUCH // 4
-    cell = likely_cells[near & AHEAD_OF_TOUCH - 1]
+    likely_cells[np.uint32(near & AHEAD_OF_TOUCH - 1)] = cell
+    near = np.uint32(touch + AHEAD_OF_TOUCH // 4)
+    cell = likely_cells[np.uint32(near & AHEAD_OF_TOUCH - 1)]
     if cell != NIL and cells[cell].last != NIL:
         ask_for(partials, np.int64(cells[cell].last))
         if touch_word[near] & cells[cell].interest != 0:

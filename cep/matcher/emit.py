@@ -68,10 +68,11 @@ def compare(links: Records, left: Int, right: Int) -> Int:
 @inlined
 def set_match(matches: Records, place: Int, at: Int, event: Int, link: Int, kind: Int) -> None:
     """One match: when it was complete, its start's event, its links, its kind."""
-    matches[place].at = at
-    matches[place].event = event
-    matches[place].link = link
-    matches[place].kind = kind
+    row = np.uint32(place)
+    matches[row].at = at
+    matches[row].event = event
+    matches[row].link = link
+    matches[row].kind = kind
 
 
 @compiled
@@ -130,7 +131,7 @@ def write(
     out: Records, counters: I64, plan: Int, slot: Int, sequence: Int, at: Int, kind: Int, link: Int, event: Int
 ) -> None:
     """One row of output. The caller has made sure that there is one."""
-    place = counters[N_OUT]
+    place = np.uint32(counters[N_OUT])
     counters[N_OUT] += 1
     out[place].at = at
     out[place].sequence = sequence

@@ -27,7 +27,7 @@ K_FIELDS, K_DIRECT, K_COLUMNS = range(3)
 @inlined
 def place_of(value: Int, size: Int) -> Int:
     """Where a number belongs in a table of `size` (a power of two): the middle bits of a product."""
-    return np.int64((np.uint64(value) * MIX) >> np.uint64(24)) & (size - 1)
+    return np.uint32(np.int64((np.uint64(value) * MIX) >> np.uint64(24)) & (size - 1))
 
 
 @inlined
@@ -72,7 +72,7 @@ def slot_of(
                 if same:
                     found = slot
                     break
-                at = (at + 1) & mask
+                at = np.uint32((at + 1) & mask)
     return found
 
 
@@ -139,7 +139,7 @@ def mixed(slot: Int, plan: Int) -> Int:
 def place_of_cell(index: Records, slot: Int, plan: Int) -> Int:
     """Where the cell of a key and a plan belongs in the table."""
     line = np.int64(mixed(slot, plan) >> np.uint64(24)) & ((index.shape[0] >> 3) - 1)
-    return line << 3 | (np.int64(plan) & 7)
+    return np.uint32(line << 3 | (np.int64(plan) & 7))
 
 
 @inlined
@@ -152,10 +152,10 @@ def tag_of(slot: Int, plan: Int) -> Int:
 def likely_cell(index: Records, slot: Int, plan: Int) -> Int:
     """The cell that a key and a plan most likely have, NIL for none; it has to be looked at."""
     tag = tag_of(slot, plan)
-    mask = index.shape[0] - 1
+    mask = np.uint32(index.shape[0] - 1)
     at = place_of_cell(index, slot, plan)
     while index[at].cell != 0 and index[at].tag != tag:
-        at = (at + 1) & mask
+        at = np.uint32((at + 1) & mask)
     return np.uint32(index[at].cell - 1)
 
 
@@ -163,7 +163,7 @@ def likely_cell(index: Records, slot: Int, plan: Int) -> Int:
 def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
     """The cell of a key and a plan, NIL when there is none."""
     tag = tag_of(slot, plan)
-    mask = index.shape[0] - 1
+    mask = np.uint32(index.shape[0] - 1)
     at = place_of_cell(index, slot, plan)
     found = NIL
     while index[at].cell != 0:
@@ -172,17 +172,17 @@ def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
             if cells[cell].slot == slot and cells[cell].plan == plan:
                 found = cell
                 break
-        at = (at + 1) & mask
+        at = np.uint32((at + 1) & mask)
     return found
 
 
 @compiled
 def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
-    mask = index.shape[0] - 1
+    mask = np.uint32(index.shape[0] - 1)
     at = place_of_cell(index, slot, plan)
     while index[at].cell != 0:
-        at = (at + 1) & mask
+        at = np.uint32((at + 1) & mask)
     index[at].tag = tag_of(slot, plan)
     index[at].cell = cell + 1
 

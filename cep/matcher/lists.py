@@ -12,9 +12,10 @@ from events.kernel import Int, ask_for, compiled, inlined
 @inlined
 def new_partial(partials: Records, counters: I64, blocks: Int) -> Int:
     """A partial of so many rows. The caller has made sure that there is room."""
-    place = np.uint32(counters[FREE_PARTIAL + blocks])
+    free = np.uint32(FREE_PARTIAL + blocks)
+    place = np.uint32(counters[free])
     if place != 0:
-        counters[FREE_PARTIAL + blocks] = partials[place].chain_next
+        counters[free] = partials[place].chain_next
         ask_for(partials, np.int64(partials[place].chain_next))
     else:
         place = np.uint32(counters[N_PARTIALS])
@@ -26,8 +27,9 @@ def new_partial(partials: Records, counters: I64, blocks: Int) -> Int:
 @inlined
 def free_partial(partials: Records, counters: I64, blocks: Int, partial: Int) -> None:
     """Free a partial that stands in no list any more."""
-    partials[partial].chain_next = counters[FREE_PARTIAL + blocks]
-    counters[FREE_PARTIAL + blocks] = partial
+    free = np.uint32(FREE_PARTIAL + blocks)
+    partials[partial].chain_next = counters[free]
+    counters[free] = partial
     counters[LIVE_PARTIALS] -= 1
 
 

@@ -24,7 +24,7 @@ NULLS = (1 << 32) - 1
 @inlined
 def masks_of(partial: Int) -> Int:
     """Where a partial's masks lie among the registers."""
-    return np.int64(partial) * BLOCK + MASKS
+    return np.uint32(np.int64(partial) * BLOCK + MASKS)
 
 
 @inlined
@@ -56,12 +56,14 @@ def fast_holds(
     result = False
     if nulls[field, row] == 0 and (registers[base] >> register) & 1 == 0:
         if conditions[condition].real == 0:
-            result = compare_values(conditions[condition].op, values[field, row], registers[base + 1 + register])
+            result = compare_values(
+                conditions[condition].op, values[field, row], registers[np.uint32(base + 1 + register)]
+            )
         else:
-            right = registers.view(np.float64)[base + 1 + register]
+            right = registers.view(np.float64)[np.uint32(base + 1 + register)]
             count = conditions[condition].count
             if count != NIL:
-                right = right / registers[base + 1 + count]
+                right = right / registers[np.uint32(base + 1 + count)]
             right = conditions[condition].factor * right
             result = compare_values(conditions[condition].op, values.view(np.float64)[field, row], right)
     return result
@@ -78,10 +80,10 @@ def covering(conditions: Records, condition: Int, registers: I64, base: Int, bou
     rises = op & MORE != 0
     result = bound
     if (registers[base] >> register) & 1 == 0:
-        side = registers.view(np.float64)[base + 1 + register]
+        side = registers.view(np.float64)[np.uint32(base + 1 + register)]
         count = conditions[condition].count
         if count != NIL:
-            side = side / registers[base + 1 + count]
+            side = side / registers[np.uint32(base + 1 + count)]
         side = conditions[condition].factor * side
         if bound != bound or (side < bound if rises else side > bound):
             result = side
@@ -109,7 +111,7 @@ def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int,
         op = updates[place].op
         register = np.int64(updates[place].register)
         column = updates[place].column
-        at = base + 1 + register
+        at = np.uint32(base + 1 + register)
         bit = np.int64(1) << register
         missing = column != NIL and nulls[column, row] != 0
         if op == UPDATE_LAST or op == UPDATE_FIRST:
@@ -159,7 +161,7 @@ def take_in(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int
         masks = registers[base] | (np.int64(1) << register << 32) | (np.int64(1) << register)
         if nulls[column, row] == 0:
             masks ^= np.int64(1) << register
-            registers[base + 1 + register] = values[column, row]
+            registers[np.uint32(base + 1 + register)] = values[column, row]
         registers[base] = masks
     elif lo < hi:
         update(updates, lo, hi, values, nulls, row, registers, base)

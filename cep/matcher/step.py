@@ -36,7 +36,7 @@ def slot_by_code(
     """`slot_of`, in short where keys are one code of `column`."""
     if by_code and nulls[column, row] == 0:
         code = values[column, row]
-        slot = np.uint32((direct[0, code] >> 1) - 1) if code < direct.shape[1] else NIL
+        slot = np.uint32((direct[0, np.uint32(code)] >> 1) - 1) if code < direct.shape[1] else NIL
     else:
         slot = slot_of(keyspaces, slots, slot_keys, slot_table, direct, space, kind, values, nulls, row)
     return slot
@@ -54,14 +54,14 @@ def after_idle(
     codes = values[column]
     entries = direct[0]
     while row < until:
-        code = codes[row]
-        if code < entries.shape[0] and entries[code] & 1 != 0:
-            cell = slots[(np.int64(entries[code]) >> 1) - 1].hot
+        code = codes[np.uint32(row)]
+        if code < entries.shape[0] and entries[np.uint32(code)] & 1 != 0:
+            cell = slots[np.uint32((entries[np.uint32(code)] >> 1) - 1)].hot
             while cell != NIL:
                 plan = cells[cell].plan
                 always = plans[plan].always
                 if (
-                    asked_of(plans, conditions, cells, values, nulls, row, plan, cell, always) != 0
+                    asked_of(plans, conditions, cells, values, nulls, np.uint32(row), plan, cell, always) != 0
                     or cells[cell].interest & always == 0  # it has cooled since
                 ):
                     return row
@@ -92,7 +92,7 @@ def step(
     spaces = keyspaces.shape[0] // streams
     alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
-    key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
+    key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
@@ -106,14 +106,15 @@ def step(
     known_space = np.int64(-1)
     known_slot = NIL
     while row < rows:
-        ahead = np.int64(touch_row[touch]) if touch < touches else rows
+        ahead = np.int64(touch_row[np.uint32(touch)]) if touch < touches else rows
         if by_code and row < ahead:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break
         if crowded and row + AHEAD < rows:
             ask_ahead(slots, slot_keys, cells, partials, by_code, row, likely_slots)
-        now = at_us[row]
+        event_row = np.uint32(row)
+        now = at_us[event_row]
         event = NIL
         hot_space = np.int64(0)
         hot = NIL
@@ -121,11 +122,11 @@ def step(
         hot_seen = np.int64(0)
         while True:
             # the next plan that this event concerns -----------------------------------------------------------------
-            touched = touch < touches and touch_row[touch] == row
+            touched = touch < touches and touch_row[np.uint32(touch)] == row
             space = hot_space - 1
             if touched:
-                plan = np.uint32(touch_plan[touch])
-                word = touch_word[touch] | plans[plan].always
+                plan = np.uint32(touch_plan[np.uint32(touch)])
+                word = touch_word[np.uint32(touch)] | plans[plan].always
                 space = np.int64(plans[plan].keyspace)
             elif hot == NIL:
                 if hot_space == spaces:
@@ -133,13 +134,13 @@ def step(
                 space = hot_space
                 hot_space += 1
                 hot_before = NIL
-            kind = space * streams + (np.int64(stream_of[row]) if streams > 1 else 0)
+            kind = space * streams + (np.int64(stream_of[event_row]) if streams > 1 else 0)
             if known_row != row or known_space != space:
                 known_row = row
                 known_space = space
                 known_slot = slot_by_code(
                     keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls,
-                    row,
+                    event_row,
                 )  # fmt: skip
             slot = known_slot
             if touched:
@@ -150,7 +151,7 @@ def step(
                     )  # fmt: skip
                 cell = NIL
                 if slot < NULL_KEY:
-                    cell = likely_cells[touch & AHEAD_OF_TOUCH - 1]
+                    cell = likely_cells[np.uint32(touch & AHEAD_OF_TOUCH - 1)]
                     if cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan:
                         cell = cell_of(cells, index, slot, plan)
             else:
@@ -168,7 +169,7 @@ def step(
                 if cells[cell].interest & plans[plan].always == 0:  # it has cooled since
                     cells[cell].hot = 0
                     if hot_before == NIL:
-                        heat(keyspaces, slots, direct, space, kind, values, row, slot, hot)
+                        heat(keyspaces, slots, direct, space, kind, values, event_row, slot, hot)
                     else:
                         cells[hot_before].hot_next = hot
                     continue
@@ -184,7 +185,7 @@ def step(
             need, budget, event = visit(
                 plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
                 registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-                matches, out, stack, fired, values, nulls, event_at_us, widest, row, first_sequence + row, now, plan, slot,
+                matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
                 cell, word, touched, space, kind, event, budget,
             )  # fmt: skip
             if seldom(need != DONE):
@@ -218,12 +219,13 @@ def step_touched(
     spaces = keyspaces.shape[0] // streams
     alone = spaces == 1 and streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
-    key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
+    key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     lone = plans.shape[0] == 1  # a slot's only cell is its plan's
     likely_slots[:AHEAD_OF_TOUCH] = -1
     likely_cells[:] = NIL
     budget = np.int64(0)  # rows that every array is known to have room for
     row = np.int64(-1)
+    event_row = np.uint32(0)
     now = np.int64(0)
     known_space = np.int64(-1)
     slot = NIL
@@ -235,29 +237,31 @@ def step_touched(
                 slots, cells, partials, index, direct, slot_table, by_code, lone, values, at_us, event_at_us,
                 key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
             )  # fmt: skip
-        plan = np.uint32(touch_plan[touch])
-        word = touch_word[touch] | plans[plan].always
+        plan = np.uint32(touch_plan[np.uint32(touch)])
+        word = touch_word[np.uint32(touch)] | plans[plan].always
         space = np.int64(plans[plan].keyspace)
-        if touch_row[touch] != row:
-            row = np.int64(touch_row[touch])
-            now = at_us[row]
+        if touch_row[np.uint32(touch)] != row:
+            row = np.int64(touch_row[np.uint32(touch)])
+            event_row = np.uint32(row)
+            now = at_us[event_row]
             event = NIL
             known_space = np.int64(-1)
-        kind = space * streams + (np.int64(stream_of[row]) if streams > 1 else 0)
+        kind = space * streams + (np.int64(stream_of[event_row]) if streams > 1 else 0)
         if space != known_space or slot == NIL:
             known_space = space
             slot = slot_by_code(
-                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls, row
+                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls,
+                event_row,
             )  # fmt: skip
         cell = NIL
         if slot < NULL_KEY:
-            cell = slots[slot].cell if lone else likely_cells[touch & AHEAD_OF_TOUCH - 1]
+            cell = slots[slot].cell if lone else likely_cells[np.uint32(touch & AHEAD_OF_TOUCH - 1)]
             if not lone and (cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan):
                 cell = cell_of(cells, index, slot, plan)
         need, budget, event = visit(
             plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
             registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-            matches, out, stack, fired, values, nulls, event_at_us, widest, row, first_sequence + row, now, plan, slot,
+            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
             cell, word, True, space, kind, event, budget,
         )  # fmt: skip
         if seldom(need != DONE):
@@ -283,7 +287,7 @@ def step_one(
     rows = at_us.shape[0]
     alone = streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
-    key_column = keyspaces[0, K_COLUMNS] if alone else np.int64(0)
+    key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
@@ -297,7 +301,7 @@ def step_one(
     row = counters[RESUME_ROW]
     budget = np.int64(0)  # rows that every array is known to have room for
     while row < rows:
-        ahead = np.int64(touch_row[touch]) if touch < touches else rows
+        ahead = np.int64(touch_row[np.uint32(touch)]) if touch < touches else rows
         if by_code and row < ahead and not crowded:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
@@ -311,28 +315,30 @@ def step_one(
                 slots, cells, partials, index, direct, slot_table, by_code, True, values, at_us, event_at_us,
                 key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
             )  # fmt: skip
-        now = at_us[row]
-        kind = np.int64(stream_of[row]) if streams > 1 else np.int64(0)
-        slot = np.uint32(likely_slots[row]) if crowded and by_code else NIL
+        event_row = np.uint32(row)
+        now = at_us[event_row]
+        kind = np.int64(stream_of[event_row]) if streams > 1 else np.int64(0)
+        slot = np.uint32(likely_slots[event_row]) if crowded and by_code else NIL
         if slot == NIL:
             slot = slot_by_code(
-                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls, row
+                keyspaces, slots, slot_keys, slot_table, direct, by_code, key_column, space, kind, values, nulls,
+                event_row,
             )  # fmt: skip
         cell = slots[slot].cell if slot < NULL_KEY else NIL
         word = always
         if touched:
-            word |= touch_word[touch]
+            word |= touch_word[np.uint32(touch)]
         elif cell == NIL or cells[cell].interest & always == 0:
             if cell != NIL and cells[cell].hot != 0:  # it has cooled since
                 cells[cell].hot = 0
-                heat(keyspaces, slots, direct, space, kind, values, row, slot, NIL)
+                heat(keyspaces, slots, direct, space, kind, values, event_row, slot, NIL)
             row += 1
             continue
         event = NIL
         need, budget, event = visit(
             plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
             registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-            matches, out, stack, fired, values, nulls, event_at_us, widest, row, first_sequence + row, now, plan, slot,
+            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
             cell, word, touched, space, kind, event, budget,
         )  # fmt: skip
         if seldom(need != DONE):

@@ -43,7 +43,7 @@ def held_bits(
     """Of conditions that read earlier events those that hold for the partial with masks at `base`."""
     holding = np.int64(0)
     while bits != 0:
-        condition = first + trailing_zeros(bits)
+        condition = np.uint32(first + trailing_zeros(bits))
         if not seldom(conditions[condition].fast == 0):
             holds = fast_holds(conditions, values, nulls, row, registers, base, condition)
         else:
@@ -141,14 +141,14 @@ def branch(
     """
     first_state = np.int64(plans[plan].states)
     blocks = np.int64(plans[plan].blocks)
-    ring = states[first_state + partials[partial].state].ring
+    ring = states[np.uint32(first_state + partials[partial].state)].ring
     link = partials[partial].link
     base = masks_of(partial)
     taken = NIL
     taken_step = NIL
     left = onward
     for nth in range(fires):
-        edge = fired[nth]
+        edge = np.uint32(fired[nth])
         takes = edges[edge].action == TAKE
         target = edges[edge].target
         if edges[edge].action == KILL or (killed and target != NIL):
@@ -177,7 +177,7 @@ def branch(
             partials[outcome].at = partials[partial].at
             copied = masks_of(outcome)
             for register in range(np.int64(plans[plan].registers) + 1):
-                registers[copied + register] = registers[base + register]
+                registers[np.uint32(copied + register)] = registers[np.uint32(base + register)]
         partials[outcome].link = link
         if takes:
             counters[TAKEN] += 1
@@ -187,10 +187,11 @@ def branch(
                 masks_of(outcome),
             )  # fmt: skip
         partials[outcome].state = target
-        interest |= states[first_state + target].interest
-        if states[first_state + target].bounded != 0:
+        at = np.uint32(first_state + target)
+        interest |= states[at].interest
+        if states[at].bounded != 0:
             bound = covering(conditions, plans[plan].bound, registers, masks_of(outcome), bound)
-        turn = states[first_state + target].ring
+        turn = states[at].ring
         if turn != NIL and (takes or turn != ring):
             push(queue, rings, np.int64(turn), now if takes else now - since, cell)
         if many:
@@ -252,9 +253,7 @@ def visit(
     asked = np.int64(0)
     if cell != NIL:
         asked = asked_of(plans, conditions, cells, values, nulls, row, plan, cell, word)
-        if seldom(
-            asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now
-        ):
+        if seldom(asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now):
             drop_over(plans, cells, chains, partials, counters, cell, now)
             if cells[cell].first == NIL:
                 asked = np.int64(0)
@@ -310,15 +309,16 @@ def visit(
                     break
                 here = chain
                 partial = chains[chain].first
-                if asked & states[first_state + chains[chain].state].interest == 0:
-                    interest |= states[first_state + chains[chain].state].interest
+                at = np.uint32(first_state + chains[chain].state)
+                if asked & states[at].interest == 0:
+                    interest |= states[at].interest
                     partial = NIL
                 chain = chains[chain].next
                 continue
             after = partials[partial].chain_next if many else partials[partial].next
             if after != NIL:  # a list is a chain of misses: the next one is fetched while this one is stepped
                 ask_for(partials, np.int64(after))
-            at = first_state + np.int64(partials[partial].state)
+            at = np.uint32(first_state + partials[partial].state)
             if asked & states[at].interest == 0:
                 interest |= states[at].interest
                 partial = after
@@ -331,7 +331,7 @@ def visit(
                     first_condition, history,
                 )  # fmt: skip
             found = outcome_of(states, at, seen)
-            edge = np.int64(states[at].lo) + (found >> OUTCOME_BITS)
+            edge = np.uint32(states[at].lo + (found >> OUTCOME_BITS))
             found &= (1 << OUTCOME_BITS) - 1
             fires = np.int64(0)
             onward = np.int64(0)
@@ -343,7 +343,7 @@ def visit(
                 fires, onward, killed = fire(edges, states[at].lo, states[at].hi, seen, since, fired)
                 if (
                     onward == 1 and fires == 1 and edges[fired[0]].action == IGNORE
-                    and first_state + np.int64(edges[fired[0]].target) == at
+                    and np.uint32(first_state + edges[fired[0]].target) == at
                 ):  # fmt: skip
                     found = np.int64(OUTCOME_STAYS)
             if found == OUTCOME_STAYS:
@@ -356,7 +356,7 @@ def visit(
             if seldom(many):
                 if found == OUTCOME_TAKES and history == 0:  # so do all: the chain moves as it is
                     event = capture(events, counters, event, sequence, event_at_us, now, row)
-                    at = first_state + np.int64(edges[edge].target)
+                    at = np.uint32(first_state + edges[edge].target)
                     interest |= states[at].interest
                     while partial != NIL:
                         take(
@@ -385,7 +385,7 @@ def visit(
                     edges, updates, partials, links, counters, values, nulls, row, registers, edge, partial,
                     event,
                 )  # fmt: skip
-                at = first_state + np.int64(edges[edge].target)
+                at = np.uint32(first_state + edges[edge].target)
                 interest |= states[at].interest
                 if states[at].bounded != 0:
                     bound = covering(conditions, plans[plan].bound, registers, masks_of(partial), bound)
@@ -418,8 +418,8 @@ def visit(
                 ):  # fmt: skip
                     seen ^= bits & -bits
                 bits &= bits - 1
-        found = outcome_of(states, first_state, seen)
-        fired[0] = np.int64(states[first_state].lo) + (found >> OUTCOME_BITS)
+        found = outcome_of(states, np.uint32(first_state), seen)
+        fired[0] = np.int64(states[np.uint32(first_state)].lo) + (found >> OUTCOME_BITS)
         found &= (1 << OUTCOME_BITS) - 1
         fires = np.int64(found != OUTCOME_ENDS)
         killed = False
@@ -439,7 +439,7 @@ def visit(
         taken = NIL
         taken_step = NIL
         for nth in range(fires):
-            edge = fired[nth]
+            edge = np.uint32(fired[nth])
             target = edges[edge].target
             if edges[edge].action != TAKE or (killed and target != NIL):
                 continue
@@ -469,9 +469,9 @@ def visit(
             base = masks_of(outcome)
             registers[base] = plans[plan].registers_null
             for register in range(plans[plan].registers):
-                registers[base + 1 + register] = 0
+                registers[np.uint32(base + 1 + register)] = 0
             take_in(updates, edges[edge].update_lo, edges[edge].update_hi, values, nulls, row, registers, base)
-            at = first_state + np.int64(target)
+            at = np.uint32(first_state + target)
             if seldom(states[at].ring != NIL):
                 push(queue, rings, np.int64(states[at].ring), now, cell)
             cells[cell].interest |= states[at].interest

@@ -98,6 +98,7 @@ class Matcher:
         self.tables = build(self.plans, layout, code_of, modes, self.spaces, self.jumps, self.partials_max)
         self.state.fit_plans(self.tables)
         self._words = np.zeros(len(self.plans), np.int64)
+        self._touched = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
     def forget(self) -> None:
         """Every event so far; plans and memory stay."""

@@ -51,9 +51,10 @@ def bit_of_member(
     predicates: I64, members: Records, place: Int, ops: I16, args: I64, values: I64, nulls: U8, row: Int, stack: I64
 ) -> Int:  # fmt: skip
     """The same of a member of a list."""
-    rest = np.int64(members[place].rest)
+    member = np.uint32(place)
+    rest = np.int64(members[member].rest)
     holds = rest == 0 or rest_holds(predicates, rest - 1, ops, args, values, nulls, row, stack)
-    return members[place].bit if holds else np.int64(0)
+    return members[member].bit if holds else np.int64(0)
 
 
 @compiled
@@ -85,7 +86,7 @@ def list_of_range(
     row: Int,
 ) -> Int:  # fmt: skip
     """The list of the interval of a column with thresholds in which its value lies, -1 for none."""
-    column = ranges[group, G_COLUMN]
+    column = np.uint32(ranges[group, G_COLUMN])
     lo = ranges[group, G_LO]
     hi = ranges[group, G_HI]
     idle = nulls[column, row] != 0
@@ -96,7 +97,7 @@ def list_of_range(
         idle = ranges_float[group, G_IDLE_LO] <= real < ranges_float[group, G_IDLE_HI] or real != real
         while lo < hi and not idle:
             middle = (lo + hi) >> 1
-            if bounds_float[middle] <= real:
+            if bounds_float[np.uint32(middle)] <= real:
                 lo = middle + 1
             else:
                 hi = middle
@@ -105,7 +106,7 @@ def list_of_range(
         idle = ranges[group, G_IDLE_LO] <= whole < ranges[group, G_IDLE_HI]
         while lo < hi and not idle:
             middle = (lo + hi) >> 1
-            if bounds[middle] <= whole:
+            if bounds[np.uint32(middle)] <= whole:
                 lo = middle + 1
             else:
                 hi = middle
@@ -115,19 +116,19 @@ def list_of_range(
 @inlined
 def list_of_code(codes: I64, code_values: I64, values: I64, nulls: U8, group: Int, row: Int) -> Int:
     """The list of a column's value among its equalities, -1 for none."""
-    column = codes[group, G_COLUMN]
+    column = np.uint32(codes[group, G_COLUMN])
     whole = values[column, row]
     lo = codes[group, G_LO]
     last = codes[group, G_HI]
     hi = last
     while lo < hi:
         middle = (lo + hi) >> 1
-        if code_values[middle] < whole:
+        if code_values[np.uint32(middle)] < whole:
             lo = middle + 1
         else:
             hi = middle
     found = np.int64(-1)
-    if nulls[column, row] == 0 and lo < last and code_values[lo] == whole:
+    if nulls[column, row] == 0 and lo < last and code_values[np.uint32(lo)] == whole:
         found = codes[group, G_LIST] + lo - codes[group, G_LO]
     return found
 
@@ -139,7 +140,7 @@ def touch_one(
     streams: I16, values: I64, nulls: U8, first: Int,
     out_row: I32, out_plan: I32, out_word: I64,
 ) -> tuple[Int, Int]:  # fmt: skip
-    """`touch` where there is one plan: its bits are gathered in one word."""
+    """`touch` where there is one plan, of number 0: its bits are gathered in one word. out_plan is left as it is: 0."""
     rows = values.shape[1]
     sparse = always.shape[0] == 0 and codes.shape[0] == 0 and dense.shape[0] == 0
     floats = values.view(np.float64)
@@ -158,23 +159,21 @@ def touch_one(
         for group in range(ranges.shape[0]):
             at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
             if at >= 0:
-                for place in range(lists[at], lists[at + 1]):
+                for place in range(lists[np.uint32(at)], lists[np.uint32(at + 1)]):
                     word |= bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
         for group in range(codes.shape[0]):
             at = list_of_code(codes, code_values, values, nulls, group, row)
             if at >= 0:
-                for place in range(lists[at], lists[at + 1]):
+                for place in range(lists[np.uint32(at)], lists[np.uint32(at + 1)]):
                     word |= bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
         for place in range(dense.shape[0]):
             predicate = np.int64(dense[place])
             stream = predicates[predicate, R_STREAM]
             if stream < 0 or stream == streams[row]:
                 word |= bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
-        if word != 0 or always.shape[0] > 0:
-            out_row[written] = row
-            out_plan[written] = 0
-            out_word[written] = word
-            written += 1
+        out_row[np.uint32(written)] = row
+        out_word[np.uint32(written)] = word
+        written += word != 0 or always.shape[0] > 0
     return rows, written
 
 
@@ -183,8 +182,8 @@ def note(plan: Int, bit: Int, words: I64, out_row: I32, out_plan: I32, row: Int,
     """Add a bit to its plan's word, and a plan's first one to the output; answers the entries written."""
     if bit != 0:
         if words[plan] == 0:
-            out_row[written] = row
-            out_plan[written] = plan
+            out_row[np.uint32(written)] = row
+            out_plan[np.uint32(written)] = plan
             written += 1
         words[plan] |= bit
     return written
@@ -229,21 +228,21 @@ def touch(
         for group in range(ranges.shape[0]):
             at = list_of_range(ranges, ranges_float, bounds, bounds_float, values, floats, nulls, group, row)
             if at >= 0:
-                for place in range(lists[at], lists[at + 1]):
+                for place in range(lists[np.uint32(at)], lists[np.uint32(at + 1)]):
                     bit = bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
-                    written = note(np.int64(members[place].plan), bit, words, out_row, out_plan, row, written)
+                    written = note(members[np.uint32(place)].plan, bit, words, out_row, out_plan, row, written)
         for group in range(codes.shape[0]):
             at = list_of_code(codes, code_values, values, nulls, group, row)
             if at >= 0:
-                for place in range(lists[at], lists[at + 1]):
+                for place in range(lists[np.uint32(at)], lists[np.uint32(at + 1)]):
                     bit = bit_of_member(predicates, members, place, ops, args, values, nulls, row, stack)
-                    written = note(np.int64(members[place].plan), bit, words, out_row, out_plan, row, written)
+                    written = note(members[np.uint32(place)].plan, bit, words, out_row, out_plan, row, written)
         for place in range(dense.shape[0]):
             predicate = np.int64(dense[place])
             stream = predicates[predicate, R_STREAM]
             if stream < 0 or stream == streams[row]:
                 bit = bit_of(predicates, predicate, ops, args, values, nulls, row, stack)
-                written = note(predicates[predicate, R_PLAN], bit, words, out_row, out_plan, row, written)
+                written = note(np.uint32(predicates[predicate, R_PLAN]), bit, words, out_row, out_plan, row, written)
         if always.shape[0] == 0:
             for place in range(begin, written):
                 plan = out_plan[place]

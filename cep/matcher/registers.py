@@ -13,7 +13,7 @@ import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I16, I64, U8
-from events.kernel import Int, compiled, inlined
+from events.kernel import Int, bits_of, compiled, inlined, real_of
 from events.program import run
 
 LESS, MORE, SAME = 1, 2, 4
@@ -60,12 +60,12 @@ def fast_holds(
                 conditions[condition].op, values[field, row], registers[np.uint32(base + 1 + register)]
             )
         else:
-            right = registers.view(np.float64)[np.uint32(base + 1 + register)]
+            right = real_of(registers[np.uint32(base + 1 + register)])
             count = conditions[condition].count
             if count != NIL:
                 right = right / registers[np.uint32(base + 1 + count)]
             right = conditions[condition].factor * right
-            result = compare_values(conditions[condition].op, values.view(np.float64)[field, row], right)
+            result = compare_values(conditions[condition].op, real_of(values[field, row]), right)
     return result
 
 
@@ -80,7 +80,7 @@ def covering(conditions: Records, condition: Int, registers: I64, base: Int, bou
     rises = op & MORE != 0
     result = bound
     if (registers[base] >> register) & 1 == 0:
-        side = registers.view(np.float64)[np.uint32(base + 1 + register)]
+        side = real_of(registers[np.uint32(base + 1 + register)])
         count = conditions[condition].count
         if count != NIL:
             side = side / registers[np.uint32(base + 1 + count)]
@@ -95,7 +95,7 @@ def out_of_bound(conditions: Records, values: I64, nulls: U8, row: Int, conditio
     """Is the event's field on the wrong side of the bound, so that no partial behind it satisfies the condition?"""
     field = conditions[condition].field
     op = conditions[condition].op
-    value = values.view(np.float64)[field, row]
+    value = real_of(values[field, row])
     rises = op & MORE != 0
     inside = value >= bound if rises else value <= bound  # false for NaN on either side
     return nulls[field, row] != 0 or not inside
@@ -104,10 +104,9 @@ def out_of_bound(conditions: Records, values: I64, nulls: U8, row: Int, conditio
 @compiled
 def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
     """Add event `row` to the registers of the step that took it: updates [lo, hi). O(hi - lo)."""
-    floats = values.view(np.float64)
-    kept = registers.view(np.float64)
     masks = registers[base]
-    for place in range(lo, hi):
+    for nth in range(lo, hi):
+        place = np.uint32(nth)
         op = updates[place].op
         register = np.int64(updates[place].register)
         column = updates[place].column
@@ -124,7 +123,7 @@ def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int,
                     registers[at] = values[column, row]
             continue
         if updates[place].real != 0:
-            missing = missing or floats[column, row] != floats[column, row]
+            missing = missing or real_of(values[column, row]) != real_of(values[column, row])
         if missing:
             continue
         if op == UPDATE_COUNT:
@@ -134,7 +133,7 @@ def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int,
             masks &= ~bit
             registers[at] = values[column, row]
         elif op == UPDATE_SUM_FLOAT:
-            kept[at] += floats[column, row]
+            registers[at] = bits_of(real_of(registers[at]) + real_of(values[column, row]))
         elif op == UPDATE_SUM_INT:
             before = registers[at]
             after = before + values[column, row]
@@ -146,9 +145,9 @@ def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int,
         elif op == UPDATE_MAX_INT:
             registers[at] = max(registers[at], values[column, row])
         elif op == UPDATE_MIN_FLOAT:
-            kept[at] = min(kept[at], floats[column, row])
+            registers[at] = bits_of(min(real_of(registers[at]), real_of(values[column, row])))
         else:
-            kept[at] = max(kept[at], floats[column, row])
+            registers[at] = bits_of(max(real_of(registers[at]), real_of(values[column, row])))
     registers[base] = masks
 
 

@@ -57,7 +57,7 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy",
 
 def compiled(function: Function) -> Function:
     """Compile with Numba: cached on disk, without the interpreter lock."""
-    return cast(Function, numba.njit(function, **OPTIONS))
+    return cast(Function, numba.njit(function, forceinline=False, **OPTIONS))  # or it would be as its callers are
 
 
 def inlined(function: Function) -> Function:
@@ -108,6 +108,21 @@ def _trailing_zeros(typing: Any, word: Any) -> Any:
 
 trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
 """The place of the lowest bit of an int64 that is not 0."""
+
+
+def _apart(typing: Any) -> Any:
+    """No instruction: an attribute of the function it stands in."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """noinline."""
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return numba.types.none(), generate
+
+
+apart: Callable[[], None] = cast(Any, intrinsic(_apart))
+"""The compiled function in which this stands stays a function of its own: what seldom runs leaves its callers short."""
 
 
 def _seldom(typing: Any, holds: Any) -> Any:

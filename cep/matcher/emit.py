@@ -20,7 +20,7 @@ import numpy as np
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, compiled, inlined
+from events.kernel import Int, compiled, inlined, unfolded
 
 SKIP_NONE, SKIP_TO_NEXT, SKIP_PAST_LAST, SKIP_TO_FIRST, SKIP_TO_LAST = range(5)
 
@@ -109,7 +109,7 @@ def distinct_matches(links: Records, matches: Records, count: Int) -> Int:
     return kept
 
 
-@compiled
+@unfolded
 def bound_of(links: Records, skip: Int, skip_step: Int, event: Int, link: Int) -> Int:
     """What began before this event is removed by the match; 0 removes nothing."""
     if skip == SKIP_TO_NEXT:
@@ -192,7 +192,7 @@ def kill_before(
         drop_chains(cells, chains, counters, cell)
 
 
-@compiled
+@unfolded
 def emit(
     plans: Records, cells: Records, chains: Records, partials: Records, links: Records, held: Records,
     matches: Records, out: Records, counters: I64, cell: Int, count: Int, sequence: Int,

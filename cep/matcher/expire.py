@@ -16,7 +16,7 @@ from cep.matcher.emit import emit, set_match, write
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, ask_for, compiled, inlined
+from events.kernel import Int, apart, ask_for, compiled, inlined, unfolded
 
 AHEAD = 8
 """So many entries of a ring ahead memory is asked for their cells."""
@@ -89,6 +89,7 @@ def full_ring(
 
     window: the ring of the plan's window, NIL for none; gaps: 1 if it uses rings of gaps
     """
+    apart()
     for ring in range(rings.shape[0]):
         if (ring == window or (gaps != 0 and rings[ring].gap != 0)) and (
             rings[ring].length + most > rings[ring].capacity
@@ -113,7 +114,7 @@ def end_of(
     return end
 
 
-@compiled
+@unfolded
 def drop_over(
     plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, cell: Int, now: Int
 ) -> None:
@@ -166,6 +167,7 @@ def expire(
     With `jumps` all of a cell's partials that are over end together, as in Flink when a watermark jumps past them. What
     times out then depends on the watermark; without it, on the events alone.
     """
+    apart()
     while True:
         ring = 0
         for other in range(rings.shape[0]):

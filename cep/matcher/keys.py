@@ -16,7 +16,7 @@ import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I32, I64, U8
-from events.kernel import Int, compiled, inlined
+from events.kernel import Int, apart, compiled, inlined, unfolded
 
 PLANS_MAX = 1 << 20
 MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -106,6 +106,7 @@ def insert_slot(
     space: Int, kind: Int, values: I64, row: Int,
 ) -> Int:  # fmt: skip
     """A new slot for an event's key. The caller has made sure of room and that the key is not NULL."""
+    apart()
     slot = np.uint32(counters[N_SLOTS])
     counters[N_SLOTS] += 1
     slots[slot].space = space
@@ -176,7 +177,7 @@ def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
     return found
 
 
-@compiled
+@unfolded
 def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
     mask = np.uint32(index.shape[0] - 1)
@@ -187,7 +188,7 @@ def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
     index[at].cell = cell + 1
 
 
-@compiled
+@unfolded
 def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, slot: Int, plan: Int) -> Int:
     """A new, empty cell. The caller has made sure of room."""
     cell = np.uint32(counters[N_CELLS])

@@ -6,7 +6,7 @@ import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, ask_for, compiled, inlined
+from events.kernel import Int, apart, ask_for, compiled, inlined, unfolded
 
 
 @inlined
@@ -133,13 +133,14 @@ def leave_chain(partials: Records, chains: Records, chain: Int, partial: Int) ->
 @compiled
 def build_chains(cells: Records, chains: Records, partials: Records, counters: I64, cell: Int) -> None:
     """Put the partials of a cell without chains into chains. O(partials)."""
+    apart()
     partial = cells[cell].first
     while partial != NIL:
         join_chain(partials, chains, chain_of(chains, cells, counters, cell, partials[partial].state), partial)
         partial = partials[partial].next
 
 
-@compiled
+@unfolded
 def drop_chains(cells: Records, chains: Records, counters: I64, cell: Int) -> None:
     """Free the chains of a cell that are empty. O(states in use)."""
     before = NIL
@@ -164,6 +165,7 @@ def settle(chains: Records, partials: Records, cells: Records, moved: Int, cell:
     """Give chains that moved as a whole (their state is `moved` + its new number) that state; two of one state become
     one. O(states in use, squared).
     """
+    apart()
     chain = cells[cell].chain
     while chain != NIL:
         if chains[chain].state >= moved:
@@ -187,7 +189,7 @@ def settle(chains: Records, partials: Records, cells: Records, moved: Int, cell:
         chain = chains[chain].next
 
 
-@compiled
+@unfolded
 def kill_partial(
     cells: Records, chains: Records, partials: Records, counters: I64, blocks: Int, cell: Int, partial: Int
 ) -> None:

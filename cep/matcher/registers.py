@@ -13,7 +13,7 @@ import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I16, I64, U8
-from events.kernel import Int, bits_of, compiled, inlined, real_of
+from events.kernel import Int, apart, bits_of, compiled, inlined, real_of, unfolded
 from events.program import run
 
 LESS, MORE, SAME = 1, 2, 4
@@ -40,6 +40,7 @@ def program_holds(
     condition: Int,
 ) -> bool:  # fmt: skip
     """A condition's program for event `row` and the partial with masks at `base`."""
+    apart()
     lo = np.int64(conditions[condition].lo)
     hi = np.int64(conditions[condition].hi)
     masked = np.uint64(registers[base] & NULLS)
@@ -69,7 +70,7 @@ def fast_holds(
     return result
 
 
-@compiled
+@unfolded
 def covering(conditions: Records, condition: Int, registers: I64, base: Int, bound: Int) -> Int:
     """A bound that also covers this partial: beyond what the field of the fast-form float64 condition is compared with.
 
@@ -101,7 +102,7 @@ def out_of_bound(conditions: Records, values: I64, nulls: U8, row: Int, conditio
     return nulls[field, row] != 0 or not inside
 
 
-@compiled
+@unfolded
 def update(updates: Records, lo: Int, hi: Int, values: I64, nulls: U8, row: Int, registers: I64, base: Int) -> None:
     """Add event `row` to the registers of the step that took it: updates [lo, hi). O(hi - lo)."""
     masks = registers[base]

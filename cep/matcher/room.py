@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, compiled
+from events.kernel import Int, apart, compiled
 
 
 @compiled
@@ -17,6 +17,7 @@ def room_for(
     The answer is good until that many were used, whatever was freed meanwhile. Hash tables count up to half load.
     widest: rows of the largest partial
     """
+    apart()
     if widest == 1:  # a freed row fits any partial
         least = partials.shape[0] - BLOCKS_MAX - counters[LIVE_PARTIALS]
     else:

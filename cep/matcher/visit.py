@@ -27,7 +27,7 @@ from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
 from events.columns import I16, I32, I64, U8
-from events.kernel import Int, ask_for, compiled, inlined, seldom, trailing_zeros, unfolded
+from events.kernel import Int, apart, ask_for, compiled, inlined, seldom, trailing_zeros, unfolded
 
 TAKE, IGNORE, KILL = range(3)
 FIRED_MAX = 256
@@ -139,6 +139,7 @@ def branch(
     waiting: with `many`, the list of outcomes that are to join the chains of their states
     Answers the new count (of matches), interest, bound, event and waiting.
     """
+    apart()
     first_state = np.int64(plans[plan].states)
     blocks = np.int64(plans[plan].blocks)
     ring = states[np.uint32(first_state + partials[partial].state)].ring

@@ -33,7 +33,7 @@ def rows(partials: int = PARTIALS) -> Iterator[tuple[str, float, str]]:
     if found != partials:
         raise AssertionError(f"{found} partials are open, {partials} were started")
     each = (used["partials"] + used["queue"] + used["chains"]) / partials
-    parts = f"row {used['partials'] / partials:.0f} + entry in its window's ring {used['queue'] / partials:.0f}"
+    parts = f"row {used['partials'] / partials:.0f}, entry in its window's ring {used['queue'] / partials:.0f}"
     reserved = (state.partials.nbytes + state.queue.nbytes) / partials
     yield "partial", each, f"{parts}, reserved {reserved:.0f}, {partials} of one key, {judged(each, PARTIAL_MAX)}"
     each, event = used["links"] / (2 * partials), used["events"] / (partials + 1)

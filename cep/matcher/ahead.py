@@ -1,7 +1,11 @@
 """Memory asked for ahead: the slot, cell and partials of events to come, so that none of them is waited for.
 
-A hint is a hint: what is found here may have moved when the event's turn comes, and is looked at again then.
-The functions are parts of others that are @compiled.
+    event     + 8 ──▶ its slot      + 4 ──▶ its cell      + 2 ──▶ the cell's first partial        (`ask_ahead`)
+    touch    + 32 ──▶ its row's columns     + 15 ──▶ its place in the table of cells
+                      + 8 ──▶ its cell      + 4 ──▶ the partials that it will read                (`ask_ahead_of_touch`)
+
+A hint is a hint: what is found here may have moved when the event's turn comes, and is looked at again then. Worth a
+third of the speed of one dense pattern over 20,000 keys, and more where state is larger than the caches.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column
     value = values[column, row]
     slot = np.int64(-1)
     if by_code:
-        if value < direct.shape[1]:
+        if np.uint64(value) < np.uint64(direct.shape[1]):
             slot = np.int64(direct[0, np.uint32(value)] >> 1) - 1
     else:
         found = slot_table[place_of(value, slot_table.shape[0])]
@@ -38,7 +42,7 @@ def likely_slot(direct: I32, slot_table: U32, by_code: bool, values: I64, column
 def find_slots(
     direct: I32, slot_table: U32, by_code: bool, values: I64, nulls: U8, column: Int, first: Int, likely_slots: I32
 ) -> None:  # fmt: skip
-    """likely_slots[row] for all rows from `first` on: the slot that it has for sure, by a code, or most likely; or -1."""
+    """likely_slots[row] for all rows from `first` on: the slot it has by its code, or most likely has; or -1."""
     for row in range(first, values.shape[1]):
         slot = likely_slot(direct, slot_table, by_code, values, column, row)
         likely_slots[row] = slot if nulls[column, row] == 0 else -1
@@ -65,8 +69,8 @@ def ask_ahead(
 @inlined
 def ask_ahead_of_touch(
     slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
-    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32, touch_word: I64,
-    touch: Int, likely_slots: I32, likely_cells: U32,
+    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32,
+    touch_word: I64, touch: Int, likely_slots: I32, likely_cells: U32,
 ) -> None:  # fmt: skip
     """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
     the nearest one's partials.

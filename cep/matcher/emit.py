@@ -75,22 +75,50 @@ def set_match(matches: Records, place: Int, at: Int, event: Int, link: Int, kind
     matches[row].kind = kind
 
 
+@inlined
+def comes_after(links: Records, matches: Records, left: Int, event: Int, link: Int) -> bool:
+    """Does a match come after one that starts with `event` and has these links?"""
+    other = matches[left].event
+    return other > event or (other == event and compare(links, matches[left].link, link) > 0)
+
+
 @compiled
 def sort_matches(links: Records, matches: Records, count: Int) -> None:
-    """Order matches of one event; nearly always they are in order already. O(count) then."""
-    for place in range(1, count):
-        event = matches[place].event
-        link = matches[place].link
-        kind = matches[place].kind
-        at = matches[place].at
-        to = place
-        while to > 0:
-            before = matches[to - 1].event
-            if before < event or (before == event and compare(links, matches[to - 1].link, link) <= 0):
+    """Order matches of one event. O(count) where they are in order already, as nearly always, else O(count log count).
+
+    (A heap: the largest match is at its root; it goes to the end, and the last one sinks from the root.)
+    """
+    place = 1
+    while place < count and not comes_after(links, matches, place - 1, matches[place].event, matches[place].link):
+        place += 1
+    if place >= count:
+        return
+    heap = count
+    root = count // 2
+    while heap > 1:
+        if root > 0:  # first all are made a heap, from its last inner node on
+            root -= 1
+            sinking = matches[root]
+            at, event, link, kind = sinking.at, sinking.event, sinking.link, sinking.kind
+        else:
+            heap -= 1
+            sinking = matches[heap]
+            at, event, link, kind = sinking.at, sinking.event, sinking.link, sinking.kind
+            top = matches[0]
+            set_match(matches, heap, top.at, top.event, top.link, top.kind)
+        hole = root
+        while 2 * hole + 1 < heap:
+            larger = 2 * hole + 1
+            other = larger + 1
+            if other < heap and comes_after(links, matches, other, matches[larger].event, matches[larger].link):
+                larger = other
+            if not comes_after(links, matches, larger, event, link):
                 break
-            set_match(matches, to, matches[to - 1].at, before, matches[to - 1].link, matches[to - 1].kind)
-            to -= 1
-        set_match(matches, to, at, event, link, kind)
+            set_match(
+                matches, hole, matches[larger].at, matches[larger].event, matches[larger].link, matches[larger].kind
+            )
+            hole = larger
+        set_match(matches, hole, at, event, link, kind)
 
 
 @compiled
@@ -205,7 +233,7 @@ def emit(
     plan = cells[cell].plan
     slot = cells[cell].slot
     skip = plans[plan].skip
-    if count > 1 and (skip != SKIP_NONE or plans[plan].distinct != 0):
+    if count > 1:
         sort_matches(links, matches, count)
         if plans[plan].distinct != 0:
             count = distinct_matches(links, matches, count)

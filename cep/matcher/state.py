@@ -153,7 +153,7 @@ class State:
 
     def sweep(self, tables: Tables, now_us: int) -> int:
         """Drop the partials of quiet plans that are over and that no event has met since; answers the cells in use."""
-        return sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us)
+        return int(sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us))
 
     def compact_keys(self, tables: Tables, now_us: int) -> None:
         """Free cells without partials and slots without cells.
@@ -229,7 +229,7 @@ COLLECT_LEAST = 1 << 19
 RESERVED, RESERVED_MAX = 64, 2 << 30
 """So many times as long an array may grow in place, up to so many bytes: they cost nothing before they are written."""
 HUGE = 4 << 20
-"""From so many bytes on an array asks for huge pages: it is read here and there, and their addresses are found faster."""
+"""From so many bytes on an array asks for huge pages: it is read here and there, and they are found faster."""
 
 
 def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -256,7 +256,9 @@ def beginning(room: mmap.mmap, size: int, dtype: npt.DTypeLike) -> npt.NDArray[A
 
 def mapping_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
     """The mapping at whose beginning an array lies, None for an array without one."""
-    base = array.base.base if isinstance(array.base, np.ndarray) else None
+    base: object = array.base
+    while isinstance(base, np.ndarray):
+        base = base.base
     room = base.obj if isinstance(base, memoryview) else None
     return room if isinstance(room, mmap.mmap) else None
 

@@ -11,9 +11,9 @@ value that the event's field has to exceed (`bound`); so an event that moves non
 Before anything is changed for a (row, plan) the kernel makes sure of room in every array and answers what it needs
 otherwise; the driver grows that array and calls again, and the kernel goes on with the very same (row, plan).
 
-There are three loops: `step_touched` where no cell can be hot, else `step_one` where there is one plan (a back-test, most
-often), so that each event concerns one cell at most, else `step`. They differ in how they come to a cell, not in what
-happens there.
+There are three loops: `step_touched` where no cell can be hot, else `step_one` where there is one plan (a back-test,
+most often), so that each event concerns one cell at most, else `step`. They differ in how they come to a cell, not in
+what happens there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def after_idle(
     entries = direct[0]
     while row < until:
         code = codes[np.uint32(row)]
-        if code < entries.shape[0] and entries[np.uint32(code)] & 1 != 0:
+        if np.uint64(code) < np.uint64(entries.shape[0]) and entries[np.uint32(code)] & 1 != 0:
             cell = slots[np.uint32((entries[np.uint32(code)] >> 1) - 1)].hot
             while cell != NIL:
                 plan = cells[cell].plan
@@ -81,7 +81,8 @@ def step(
     touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
-    """Match rows from counters[RESUME_ROW] on, where cells can be hot. Answers DONE, or which array needs room (counters[NEED]: how much).
+    """Match rows from counters[RESUME_ROW] on, where cells can be hot. Answers DONE, or which array needs room
+    (counters[NEED]: how much).
 
     touch_*:   [touches] rows in order, with plan and bits
     stream_of: each row's stream, of `streams`
@@ -185,8 +186,8 @@ def step(
             need, budget, event = visit(
                 plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
                 registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-                matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
-                cell, word, touched, space, kind, event, budget,
+                matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now,
+                plan, slot, cell, word, touched, space, kind, event, budget,
             )  # fmt: skip
             if seldom(need != DONE):
                 counters[RESUME_ROW] = row
@@ -261,8 +262,8 @@ def step_touched(
         need, budget, event = visit(
             plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
             registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
-            cell, word, True, space, kind, event, budget,
+            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan,
+            slot, cell, word, True, space, kind, event, budget,
         )  # fmt: skip
         if seldom(need != DONE):
             counters[RESUME_TOUCH] = touch
@@ -338,8 +339,8 @@ def step_one(
         need, budget, event = visit(
             plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
             registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
-            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan, slot,
-            cell, word, touched, space, kind, event, budget,
+            matches, out, stack, fired, values, nulls, event_at_us, widest, event_row, first_sequence + row, now, plan,
+            slot, cell, word, touched, space, kind, event, budget,
         )  # fmt: skip
         if seldom(need != DONE):
             counters[RESUME_ROW] = row

@@ -434,7 +434,7 @@ def visit(
                     keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
                 )  # fmt: skip
             cell = insert_cell(slots, cells, index, counters, slot, plan)
-        if seldom(fires > 0 and cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0):
+        if seldom(bool(fires > 0 and cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0)):
             drop_over(plans, cells, chains, partials, counters, cell, now)
         started = False
         taken = NIL
@@ -495,7 +495,7 @@ def visit(
         drop_chains(cells, chains, counters, cell)
     elif seldom(cells[cell].count > PARTIALS_PER_CELL_FEW):
         build_chains(cells, chains, partials, counters, cell)
-    if seldom(count > 0 or cells[cell].held != NIL):
+    if seldom(bool(count > 0 or cells[cell].held != NIL)):
         emit(
             plans, cells, chains, partials, links, held, matches, out, counters, cell, count,
             sequence,

@@ -1,0 +1,164 @@
+"""Thousands of events at once: what only large batches use (memory asked for ahead, loops for one plan, sweeps) changes
+no match.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from cep.automaton.plan import Plan, compile_pattern, layout_of
+from cep.language.document import read_pattern
+from cep.matcher import records as c
+from cep.matcher.matcher import Matcher, Matches
+from events.columns import I64, Batch, StringTable
+from events.schema import read_stream
+from tests.conformance.kernel import NoRecords
+
+EVENTS, KEYS = 4_000, 60
+SECOND_US = 1_000_000
+
+STREAM = read_stream(
+    """
+stream: transactions
+event_time: {field: at, format: epoch_ms}
+key: [card]
+fields: {card: string, number: int64, at: instant, kind: int64, amount: float64}
+""",
+    "transactions.yaml",
+)
+
+STEPS = {
+    "sparse": [{"where": "kind = 1"}, {"contiguity": "followed_by", "where": "kind = 2"}],
+    "dense": [
+        {"where": "amount > 2"},
+        {"contiguity": "next", "where": "amount > s0.amount"},
+        {"contiguity": "next", "where": "amount > s1.amount"},
+    ],
+    "probes": [
+        {"where": "amount < 4", "times": {"at_least": 2}, "greedy": True},
+        {"contiguity": "followed_by", "where": "amount > 2 * avg(s0.amount)"},
+    ],
+    "branching": [
+        {"where": "kind in (1, 3)"},
+        {"contiguity": "followed_by_any", "where": "kind = 2", "optional": True},
+        {"contiguity": "followed_by", "where": "kind = 0 and amount > 5"},
+    ],
+}
+
+
+def plan(name: str, key: str, timeouts: bool = False) -> Plan:
+    """One of the patterns above, of cards or of numbers."""
+    steps = [{"name": f"s{place}", **step} for place, step in enumerate(STEPS[name])]
+    document = {"name": f"{name}-{key}", "stream": "transactions", "key": [key], "within": "40s", "timeouts": timeouts}
+    document |= {"skip": "past_last_event" if name != "branching" else "no_skip", "steps": steps}
+    return compile_pattern(read_pattern(document, {STREAM.name: STREAM}, name))
+
+
+def batch(seed: int, plans: Sequence[Plan], strings: StringTable) -> Batch:
+    """So many events, a few in a second, some keys far more frequent than others, some of them NULL."""
+    rng = np.random.default_rng(seed)
+    key = (KEYS * rng.random(EVENTS) ** 2).astype(np.int64)
+    codes = np.array([strings.code(f"card-{number}") for number in range(KEYS)])
+    columns: dict[str, I64] = {
+        "card": codes[key],
+        "number": key * 1_000_003,
+        "kind": rng.integers(0, 8, EVENTS),
+        "amount": np.round(rng.random(EVENTS) * 10, 1).view(np.int64),
+    }
+    layout = layout_of((STREAM,), plans)
+    values = np.stack([columns[column.name] for column in layout.columns])
+    nulls = np.zeros(values.shape, np.uint8)
+    missing = rng.random(EVENTS) < 0.01
+    for row, column in enumerate(layout.columns):
+        if column.name in ("card", "number"):
+            nulls[row] = missing
+            values[row, missing] = 0
+    at_us = np.cumsum(rng.integers(0, SECOND_US // 2, EVENTS))
+    return Batch(layout, np.zeros(EVENTS, np.int16), at_us, at_us, values, nulls, NoRecords())
+
+
+def part(whole: Batch, first: int, last: int) -> Batch:
+    """The rows [first, last)."""
+    cut = slice(first, last)
+    values, nulls = np.ascontiguousarray(whole.values[:, cut]), np.ascontiguousarray(whole.nulls[:, cut])
+    return Batch(
+        whole.layout, whole.stream[cut], whole.at_us[cut], whole.event_at_us[cut], values, nulls, whole.records
+    )
+
+
+Match = tuple[int, tuple[tuple[int, int], ...]]
+
+
+def told(matches: Matches) -> list[Match]:
+    """Each match of a plan with its (step, event)s; time-outs left out."""
+    rows = []
+    for row in range(len(matches)):
+        cut = slice(matches.offsets[row], matches.offsets[row + 1])
+        taken = zip(matches.steps[cut].tolist(), matches.sequences[cut].tolist(), strict=True)
+        if matches.kind[row] == c.KIND_MATCH:
+            rows.append((int(matches.plan[row]), tuple(taken)))
+    return rows
+
+
+def found(plans: Sequence[Plan], whole: Batch, strings: StringTable, rows: int, tidy: bool = False) -> list[Match]:
+    """The matches in batches of `rows`; tidy: everything that frees memory runs between two of them."""
+    matcher = Matcher()
+    matcher.use(plans, whole.layout, strings.code)
+    matches = []
+    for first in range(0, EVENTS, rows):
+        matches += told(matcher.process(part(whole, first, first + rows)))
+        if tidy:
+            state = matcher.state
+            state.collect(0, matcher.tables, matcher.now_us)
+            state.counters[c.LOOK_AGAIN] = 0
+            state.compact_keys(matcher.tables, matcher.now_us)
+    return matches
+
+
+@pytest.mark.parametrize("key", ["card", "number"])
+@pytest.mark.parametrize("names", [*([name] for name in STEPS), ["sparse", "branching"], list(STEPS)])
+def test_a_large_batch_is_as_many_small_ones(names: list[str], key: str) -> None:
+    """In the same order too, whatever was freed meanwhile."""
+    plans, strings = [plan(name, key) for name in names], StringTable()
+    whole = batch(len(names), plans, strings)
+    expected = found(plans, whole, strings, 7)
+    assert len(expected) > 20 * len(names)
+    assert found(plans, whole, strings, EVENTS) == expected
+    assert found(plans, whole, strings, 50, tidy=True) == expected
+
+
+def test_patterns_do_not_see_each_other() -> None:
+    """All in one matcher, of two kinds of keys, find what each finds alone."""
+    plans = [plan(name, key) for name in STEPS for key in ("card", "number")]
+    strings = StringTable()
+    whole = batch(3, plans, strings)
+    together = found(plans, whole, strings, EVENTS)
+    for number, one in enumerate(plans):
+        alone = [taken for _, taken in found([one], whole, strings, EVENTS)]
+        assert [taken for place, taken in together if place == number] == alone
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_partial_that_ends_unseen_is_gone_all_the_same(name: str) -> None:
+    """Where time-outs are an output a window ends at its instant, else when its partial is met: the same matches."""
+    plans, strings = [[plan(name, "card", timeouts)] for timeouts in (False, True)], StringTable()
+    quiet, loud = (found(one, batch(4, one, strings), strings, EVENTS) for one in plans)
+    assert Counter(quiet) == Counter(loud)
+    assert quiet
+
+
+def test_a_matcher_that_forgets_begins_anew() -> None:
+    plans, strings = [plan(name, "card") for name in STEPS], StringTable()
+    whole = batch(5, plans, strings)
+    matcher = Matcher()
+    matcher.use(plans, whole.layout, strings.code)
+    first = told(matcher.process(whole))
+    matcher.forget()
+    assert told(matcher.process(whole)) == first
+    assert matcher.busy()
+    matcher.advance(int(whole.at_us[-1]) + 60 * SECOND_US)
+    assert matcher.busy() == set()

@@ -79,7 +79,7 @@ def set_match(matches: Records, place: Int, at: Int, event: Int, link: Int, kind
 def comes_after(links: Records, matches: Records, left: Int, event: Int, link: Int) -> bool:
     """Does a match come after one that starts with `event` and has these links?"""
     other = matches[left].event
-    return other > event or (other == event and compare(links, matches[left].link, link) > 0)
+    return bool(other > event or (other == event and compare(links, matches[left].link, link) > 0))
 
 
 @compiled

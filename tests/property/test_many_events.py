@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ fields: {card: string, number: int64, at: instant, kind: int64, amount: float64}
     "transactions.yaml",
 )
 
-STEPS = {
+STEPS: dict[str, list[dict[str, Any]]] = {
     "sparse": [{"where": "kind = 1"}, {"contiguity": "followed_by", "where": "kind = 2"}],
     "dense": [
         {"where": "amount > 2"},

@@ -227,6 +227,6 @@ class Matcher:
             sequences=sequences,
             at=at,
         )
-        state.collect(3 / 4, self.tables, self.now_us)
+        state.collect(7 / 8, self.tables, self.now_us)
         state.compact_keys(self.tables, self.now_us)
         return matches

@@ -222,9 +222,9 @@ GROWING = {
     c.NEED_HELD: "held",
 }
 LINE = 64
-LOOK_LEAST = 1 << 18
+LOOK_LEAST = 1 << 19
 """Fewer cells and slots than that stay as they are, used or not."""
-COLLECT_LEAST = 1 << 19
+COLLECT_LEAST = 1 << 20
 """Links and events grow to so many rows before they are collected often."""
 RESERVED, RESERVED_MAX = 64, 2 << 30
 """So many times as long an array may grow in place, up to so many bytes: they cost nothing before they are written."""

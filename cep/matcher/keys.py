@@ -214,10 +214,9 @@ def rebuild(
     keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, cells: Records,
     index: Records, counters: I64,
 ) -> None:  # fmt: skip
-    """Fill all tables anew from slots and cells (after growth, compaction or a change of plans)."""
+    """Fill all tables anew from slots and cells (after growth, compaction or a change of plans); index: zeros."""
     slot_table[:] = NIL
     direct[:] = 0
-    index.view(np.int64)[:] = 0
     for slot in range(counters[N_SLOTS]):
         slots[slot].cell = NIL
         place_slot(keyspaces, streams, slots, slot_keys, slot_table, direct, slot)

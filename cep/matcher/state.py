@@ -25,7 +25,7 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 ROWS_MAX = 1 << 28
 """Rows of any one array of state."""
-ROWS_FEW = 1 << 16
+ROWS_FEW = 1 << 20
 """Up to so many rows an array grows fourfold."""
 
 
@@ -178,6 +178,8 @@ class State:
             rows = power_of_two(2 * len(kept))
             if len(getattr(self, name)) != rows:
                 setattr(self, name, aligned(rows, getattr(self, name).dtype))
+            elif name == "index":
+                self.index.view(np.int64)[:] = 0
         rebuild(
             tables.keyspaces, tables.streams, self.slots, self.slot_keys, self.slot_table, self.direct, self.cells,
             self.index, self.counters,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from cep.matcher import records as c
 from cep.matcher import registers as r
 from cep.matcher.keys import K_COLUMNS
 from cep.matcher.records import Records
-from cep.matcher.touch import PREDICATE_WIDTH
+from cep.matcher.touch import PREDICATE_WIDTH, R_BIT, R_LO, R_PLAN
 from events.columns import I16, I32, I64, Layout
 from events.expression import Binary, Constant, Expression, Field, History
 from events.program import Program, compile_program
@@ -380,10 +381,13 @@ class _Laying:
 
     # -- the index ------------------------------------------------------------------------------------------------
 
-    def member(self, number: int) -> dict[str, int]:
-        """A predicate as a member of a list."""
-        plan, bit, lo, _, _ = self.predicates[number]
-        return {"bit": bit, "plan": plan, "rest": number + 1 if lo >= 0 else 0}
+    def members_of(self, numbers: I64) -> Records:
+        """Predicates as members of lists; there can be many, since an interval's list has all that hold there."""
+        predicates = matrix(self.predicates, PREDICATE_WIDTH)[numbers]
+        made = np.zeros(len(numbers), c.MEMBER)
+        made["bit"], made["plan"] = predicates[:, R_BIT], predicates[:, R_PLAN]
+        made["rest"] = np.where(predicates[:, R_LO] >= 0, numbers + 1, 0)
+        return made
 
     def index(self) -> tuple[I64, I64, I64, I64, I64, Records]:
         """Searches of all plans by column: ranges, bounds, codes, their values, lists, members."""
@@ -420,7 +424,7 @@ class _Laying:
                 lists.extend(by_value[value] for value in sorted(by_value))
         starts = np.zeros(len(lists) + 1, np.int64)
         starts[1:] = np.cumsum([len(numbers) for numbers in lists])
-        members = records([self.member(number) for numbers in lists for number in numbers], c.MEMBER)
+        members = self.members_of(np.array([number for numbers in lists for number in numbers], np.int64))
         return (
             matrix(ranges, 7),
             np.array(bounds, np.int64),
@@ -509,12 +513,13 @@ def is_concerned_by_all(edges: Sequence[Edge], number: int, always: int) -> bool
     return not (len(fired) == 1 and fired[0].action is Action.IGNORE and fired[0].target == number)
 
 
-def outcomes_of(edges: Sequence[Edge], number: int, always: int) -> dict[str, int]:
+@lru_cache(maxsize=4096)  # the patterns of a lane are of few shapes
+def outcomes_of(edges: tuple[Edge, ...], number: int, always: int) -> dict[str, int]:
     """What the edges of a state come to by the values of the bits they read; `always`: those that every event has.
 
     >>> from cep.automaton.graph import Guard
     >>> wait, take = Edge(Guard(must_not=4), Action.IGNORE, target=1), Edge(Guard(must=4), Action.TAKE)
-    >>> outcomes_of([wait, take], 1, 0)
+    >>> outcomes_of((wait, take), 1, 0)
     {'outcomes': 2817, 'first_bit': 2, 'second_bit': 63, 'third_bit': 63}
     """
     read = 0

@@ -351,27 +351,23 @@ def alert_of(
     state: LaneState,
 ) -> Alert:
     """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
-    pattern, captured, names = plan.pattern, state.captured, [step.name for step in plan.steps]
-    events = [
-        MatchedEvent(
-            names[step],
-            captured[sequence].event_id,
-            event_at_us,
-            msgspec.Raw(captured[sequence].payload),
-            {name: plain_number(value) for name, value in captured[sequence].added.items()},
-        )
-        for step, sequence, event_at_us in taken
-    ]
-    by_step: dict[int, list[MatchedEvent]] = {step: [] for step in sorted({step for step, _, _ in taken})}
-    for (step, _, _), event in zip(taken, events, strict=True):
-        by_step[step].append(event)
-    ids = [(names[step], [event.event_id for event in found]) for step, found in by_step.items()]
+    pattern = plan.pattern
+    events, by_step, degraded = [], dict[int, list[MatchedEvent]](), False
+    for step, sequence, event_at_us in taken:
+        one = state.captured[sequence]
+        features = {name: plain_number(value) for name, value in one.added.items()} if one.added else {}
+        event = MatchedEvent(plan.steps[step].name, one.event_id, event_at_us, msgspec.Raw(one.payload), features)
+        events.append(event)
+        by_step.setdefault(step, []).append(event)
+        degraded = degraded or one.failed
+    found = [(plan.steps[step].name, by_step[step]) for step in sorted(by_step)]
     read = steps_read(pattern.alert.message)
     bodies = {
-        names[step]: [{**msgspec.json.decode(event.event), **event.features} for event in found]
-        for step, found in by_step.items()
-        if names[step] in read
+        name: [{**msgspec.json.decode(event.event), **event.features} for event in bound]
+        for name, bound in found
+        if name in read
     }
+    ids = [(name, [event.event_id for event in bound]) for name, bound in found]
     return Alert(
         alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), ids)),
         pattern=pattern.name,
@@ -383,8 +379,8 @@ def alert_of(
         at_us=at_us,
         started_at_us=taken[0][2],
         events=events,
-        measures={name: as_json(value) for name, value in measures.items()},
-        degraded=any(captured[sequence].failed for _, sequence, _ in taken),
+        measures={name: as_json(value) for name, value in measures.items()} if measures else {},
+        degraded=degraded,
     )
 
 

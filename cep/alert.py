@@ -9,8 +9,8 @@ canonical text has only parts that any engine knows, so that another one can com
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -20,6 +20,8 @@ AlertKind = Literal["match", "timeout"]
 
 GROUP = "\x1e"
 UNIT = "\x1f"
+SPECIAL = re.compile(r"[\x00-\x1f\\]")
+"""What `escaped` writes otherwise."""
 
 
 class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,18 +67,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     processed_at_us: int = 0
 
 
-def is_plain(text: str) -> bool:
-    """Does `escaped` leave it as it is, each part of it too?"""
-    return text.isprintable() and "\\" not in text
-
-
 def escaped(text: str) -> str:
     """`text` without control characters: backslash and everything below U+0020 as `\\uXXXX`.
 
     >>> escaped("a\\x1fb")
     'a\\\\u001fb'
     """
-    if is_plain(text):
+    if not SPECIAL.search(text):
         return text
     return "".join(f"\\u{ord(sign):04x}" if sign < " " or sign == "\\" else sign for sign in text)
 
@@ -104,8 +101,10 @@ def canonical(
         [key_text(value) for value in key],
         *([name, *event_ids] for name, event_ids in steps),
     ]
-    if is_plain("".join(chain.from_iterable(groups))):  # the common case, at one look
-        return GROUP.join(map(UNIT.join, groups))
+    text = GROUP.join(map(UNIT.join, groups))
+    parted = len(groups) - 1 + sum(map(len, groups)) - len(groups)
+    if len(SPECIAL.findall(text)) == parted:  # the common case: nothing but what parts them
+        return text
     return GROUP.join(UNIT.join(escaped(part) for part in group) for group in groups)
 
 

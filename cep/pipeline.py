@@ -59,12 +59,16 @@ class Running:
 
 
 class Captured(NamedTuple):
-    """What an alert tells of an event. added: the values of features and score; failed: did a model fail on it?"""
+    """What an alert tells of an event. added: the values of features and score; failed: did a model fail on it?
+
+    told: the event as it was bound so far, by the names of steps: several patterns often take the same
+    """
 
     event_id: str
     payload: bytes
     added: dict[str, Value]
     failed: bool
+    told: dict[str, MatchedEvent]
 
 
 @dataclass(slots=True)
@@ -258,7 +262,7 @@ def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> Non
         row = sequence - first
         values = added_to(batch, row, added, state) if added else {}
         state.captured[sequence] = Captured(
-            batch.records.event_id(row), batch.records.payload(row), values, row in failed
+            batch.records.event_id(row), batch.records.payload(row), values, row in failed, {}
         )
     if len(state.captured) > 4096 and len(state.captured) > 2 * len(live):
         kept = {*live.tolist(), *matches.sequences.tolist()}
@@ -355,8 +359,7 @@ def alert_of(
     events, by_step, degraded = [], dict[int, list[MatchedEvent]](), False
     for step, sequence, event_at_us in taken:
         one = state.captured[sequence]
-        features = {name: plain_number(value) for name, value in one.added.items()} if one.added else {}
-        event = MatchedEvent(plan.steps[step].name, one.event_id, event_at_us, msgspec.Raw(one.payload), features)
+        event = one.told.get(plan.steps[step].name) or bound_to(one, plan.steps[step].name, event_at_us)
         events.append(event)
         by_step.setdefault(step, []).append(event)
         degraded = degraded or one.failed
@@ -382,6 +385,13 @@ def alert_of(
         measures={name: as_json(value) for name, value in measures.items()} if measures else {},
         degraded=degraded,
     )
+
+
+def bound_to(one: Captured, step: str, at_us: int) -> MatchedEvent:
+    """A captured event of this instant as it is bound to a step; kept for the next alert."""
+    features = {name: plain_number(value) for name, value in one.added.items()}
+    event = one.told[step] = MatchedEvent(step, one.event_id, at_us, msgspec.Raw(one.payload), features)
+    return event
 
 
 def plain_number(value: Value) -> int | float:

@@ -1,5 +1,9 @@
 """The end of windows and gaps: what began `within` ago, or took its last event a gap ago, is over.
 
+Where nothing comes of that (a *quiet* plan: no time-outs as an output, no absence, nothing held back, no gaps) a
+partial is dropped when an event meets it (`drop_over`), or by a `sweep` over all cells when memory is tidied. All
+others end at their very instant:
+
 Windows of one length share a ring, and so do gaps of one length: the instants from which they run, in order of time,
 each with its cell. So expiry pops a prefix: O(1) per start (or event taken, for gaps), never a sweep over all cells. An
 entry whose partial is gone is stale; it falls out when its time comes, or when the ring is compacted.
@@ -224,5 +228,8 @@ def expire(
                 emit(plans, cells, chains, partials, links, held, matches, out, counters, cell, count, np.int64(-1))
             if cells[cell].chain != NIL:
                 drop_chains(cells, chains, counters, cell)
+            if cells[cell].first == NIL:
+                cells[cell].interest = 0
+                cells[cell].bound = np.nan
         rings[ring].head = (rings[ring].head + 1) & (rings[ring].capacity - 1)
         rings[ring].length -= 1

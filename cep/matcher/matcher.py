@@ -6,7 +6,7 @@ The kernels never allocate: whatever array is too short for an event is grown he
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -93,9 +93,12 @@ class Matcher:
 
         modes: one per plan; all live without it
         """
+        assert len(plans) >= len(self.plans), "a place is left, not lost: its cells are there"
         self.plans = list(plans)
         modes = modes or [Mode.LIVE] * len(self.plans)
+        widest = self.tables.widest  # rows that such a partial has left fit no narrower one
         self.tables = build(self.plans, layout, code_of, modes, self.spaces, self.jumps, self.partials_max)
+        self.tables = replace(self.tables, widest=max(widest, self.tables.widest))
         self.state.fit_plans(self.tables)
         self._words = np.zeros(len(self.plans), np.int64)
         self._touched = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
@@ -143,6 +146,7 @@ class Matcher:
                 first = state.cells[cell]["first"]
                 kill_partial(state.cells, state.chains, state.partials, state.counters, blocks, cell, first)
             drop_chains(state.cells, state.chains, state.counters, cell)
+            state.cells[cell]["interest"], state.cells[cell]["bound"] = 0, np.nan
             while state.cells[cell]["held"] != c.NIL:
                 release(state.held, state.cells, state.counters, cell)
 
@@ -179,7 +183,9 @@ class Matcher:
         if len(self._likely[0]) < len(batch):
             self._likely = (np.zeros(len(batch), np.int32), self._likely[1])
         self.state.counters[c.RESUME_ROW] = first
-        stepping = (step_one if len(tables.plans) == 1 else step) if tables.scan else step_touched
+        stepping = step_touched
+        if tables.scan:
+            stepping = step_one if len(tables.plans) == 1 and len(tables.keyspaces) == tables.streams else step
         while True:
             state = self.state
             need = stepping(

@@ -18,7 +18,7 @@ def room_for(
     widest: rows of the largest partial
     """
     apart()
-    if widest == 1:  # a freed row fits any partial
+    if widest == 1:  # and never was another: a freed row fits any partial
         least = partials.shape[0] - BLOCKS_MAX - counters[LIVE_PARTIALS]
     else:
         least = (partials.shape[0] - counters[N_PARTIALS]) // widest

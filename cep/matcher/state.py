@@ -209,10 +209,10 @@ class State:
         self.sweep(tables, now_us)
         new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
         collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
-        if 4 * self.counters[c.N_LINKS] > len(self.links) or len(self.links) < COLLECT_LEAST:
-            self.links = longer(self.links, 0)
-        if 4 * self.counters[c.N_EVENTS] > len(self.events) or len(self.events) < COLLECT_LEAST:
-            self.events = longer(self.events, 0)
+        for name, live in (("links", c.N_LINKS), ("events", c.N_EVENTS)):
+            rows = len(getattr(self, name))
+            if rows < max(min(4 * int(self.counters[live]), ROWS_MAX), COLLECT_LEAST):
+                setattr(self, name, longer(getattr(self, name), 0))
 
 
 RING_ROWS = 256

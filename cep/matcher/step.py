@@ -36,7 +36,8 @@ def slot_by_code(
     """`slot_of`, in short where keys are one code of `column`."""
     if by_code and nulls[column, row] == 0:
         code = values[column, row]
-        slot = np.uint32((direct[0, np.uint32(code)] >> 1) - 1) if code < direct.shape[1] else NIL
+        known = np.uint64(code) < np.uint64(direct.shape[1])
+        slot = np.uint32((direct[0, np.uint32(code)] >> 1) - 1) if known else NIL
     else:
         slot = slot_of(keyspaces, slots, slot_keys, slot_table, direct, space, kind, values, nulls, row)
     return slot
@@ -95,11 +96,10 @@ def step(
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
+    likely_slots[:AHEAD_OF_TOUCH] = -1
+    likely_cells[:] = NIL
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
-    else:
-        likely_slots[:AHEAD_OF_TOUCH] = -1
-        likely_cells[:] = NIL
     touch = counters[RESUME_TOUCH]
     row = counters[RESUME_ROW]
     budget = np.int64(0)  # rows that every array is known to have room for
@@ -108,7 +108,7 @@ def step(
     known_slot = NIL
     while row < rows:
         ahead = np.int64(touch_row[np.uint32(touch)]) if touch < touches else rows
-        if by_code and row < ahead:
+        if by_code and row < ahead and counters[RESUME_HOT] == 0:
             row = after_idle(plans, conditions, slots, cells, direct, values, nulls, key_column, row, ahead)
         if row >= rows:
             break
@@ -200,6 +200,7 @@ def step(
                 touch += 1
         counters[RESUME_HOT] = 0
         row += 1
+    counters[RESUME_HOT] = 0
     counters[RESUME_ROW] = 0
     counters[RESUME_TOUCH] = 0
     return DONE
@@ -284,17 +285,16 @@ def step_one(
     touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
     likely_cells: U32,
 ) -> Int:  # fmt: skip
-    """The same where there is one plan: the cell of a slot is its plan's."""
+    """The same where there is one plan, and only its key space: the cell of a slot is its plan's."""
     rows = at_us.shape[0]
     alone = streams == 1 and keyspaces[0, K_FIELDS] == 1
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
+    likely_slots[:AHEAD_OF_TOUCH] = -1
+    likely_cells[:] = NIL
     if crowded:
         find_slots(direct, slot_table, by_code, values, nulls, key_column, counters[RESUME_ROW], likely_slots)
-    else:
-        likely_slots[:AHEAD_OF_TOUCH] = -1
-        likely_cells[:] = NIL
     plan = np.uint32(0)
     always = plans[plan].always
     space = np.int64(0)

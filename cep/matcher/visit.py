@@ -9,7 +9,7 @@ import numpy as np
 
 from cep.matcher.emit import emit, set_match
 from cep.matcher.expire import drop_over, drop_stale, expire, full_ring, push
-from cep.matcher.keys import K_COLUMNS, K_DIRECT, NULL_KEY, heat, insert_cell, insert_slot
+from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, heat, insert_cell, insert_slot
 from cep.matcher.lists import (
     append_partial,
     build_chains,
@@ -248,20 +248,27 @@ def visit(
             plans, states, cells, chains, partials, links, events, held, queue, rings, matches, out, counters,
             now,
         )  # fmt: skip
+        budget = np.int64(0)  # it may have used some
 
     # does it concern anything here? -------------------------------------------------------------------------
     starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
+    if streams > 1 and keyspaces[kind, K_FIELDS] == 0:  # an event of a stream that the plan isn't about
+        starts = False
     asked = np.int64(0)
     if cell != NIL:
         asked = asked_of(plans, conditions, cells, values, nulls, row, plan, cell, word)
-        if seldom(asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now):
+        if cells[cell].first == NIL:
+            asked = np.int64(0)
+        elif seldom(
+            asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now
+        ):
             drop_over(plans, cells, chains, partials, counters, cell, now)
             if cells[cell].first == NIL:
                 asked = np.int64(0)
     if need == DONE and asked == 0 and not starts:
         return need, budget, event
     if seldom(slot == NULL_KEY):  # the event belongs to nobody
-        counters[KEYLESS] += 1
+        counters[KEYLESS] += need == DONE
         return need, budget, event
 
     # room -----------------------------------------------------------------------------------------------------
@@ -434,7 +441,7 @@ def visit(
                     keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
                 )  # fmt: skip
             cell = insert_cell(slots, cells, index, counters, slot, plan)
-        if seldom(bool(fires > 0 and cells[cell].count >= plans[plan].cap and plans[plan].quiet != 0)):
+        if seldom(bool(fires > 0 and cells[cell].count + fires > plans[plan].cap and plans[plan].quiet != 0)):
             drop_over(plans, cells, chains, partials, counters, cell, now)
         started = False
         taken = NIL

@@ -163,3 +163,23 @@ def test_a_matcher_that_forgets_begins_anew() -> None:
     assert matcher.busy()
     matcher.advance(int(whole.at_us[-1]) + 60 * SECOND_US)
     assert matcher.busy() == set()
+
+
+def test_a_place_that_is_used_again_begins_empty() -> None:
+    """One plan after the other in one place: discarded, of another kind of key, wider and narrower."""
+    strings = StringTable()
+    turns = [("sparse", "card"), ("dense", "card"), ("probes", "number"), ("dense", "number"), ("sparse", "card")]
+    plans = [plan(name, key) for name, key in turns]
+    whole = batch(6, plans, strings)
+    matcher = Matcher()
+    for number, one in enumerate(plans):
+        matcher.use([one], whole.layout, strings.code)
+        span = range(number * EVENTS // len(plans), (number + 1) * EVENTS // len(plans))
+        found_here = [taken for _, taken in told(matcher.process(part(whole, span.start, span.stop)))]
+        fresh = Matcher()
+        fresh.use([one], whole.layout, strings.code)
+        fresh.sequence = span.start
+        assert found_here == [taken for _, taken in told(fresh.process(part(whole, span.start, span.stop)))]
+        assert found_here
+        matcher.discard(0)
+        assert matcher.busy() == set()

@@ -12,6 +12,7 @@ from tests.fuzz.case import Case, every_stage, random_case, text_of
 from tests.fuzz.compare import Answer, Outcome, ask, in_batches
 from tests.fuzz.search import search, show
 from tests.fuzz.shrink import smallest
+from tests.reference import Event
 
 CHUNKS, SEEDS = 10, 350
 
@@ -88,6 +89,19 @@ def test_a_wrong_answer_is_found_and_made_small() -> None:
     assert "only the kernel has       nothing" in str(disagreement)
     assert "name: case" in text_of(small)
     assert "key=" in text_of(small)
+
+
+def test_an_event_of_another_stream_starts_nothing() -> None:
+    """Also where every event of the pattern's own stream would."""
+    stage = {"name": "s", "contiguity": "begin", "where": {"true": True}, "stream": "events"}
+    document = {"stages": [stage], "streams": 2}
+    events = tuple(
+        (key, Event(number, 1_000 * number, {"kind": "a", "v": 1}, stream))
+        for number, (key, stream) in enumerate([(0, "others"), (0, "events"), (0, "others"), (1, "others")], 1)
+    )
+    outcome = ask(Case(document, events, cuts=(1, 3)))
+    assert not outcome.disagreement
+    assert outcome.found == 1
 
 
 def test_a_kernel_that_dies_is_a_disagreement() -> None:

@@ -32,8 +32,9 @@ def rows(partials: int = PARTIALS) -> Iterator[tuple[str, float, str]]:
     found = int(state.counters[c.LIVE_PARTIALS])
     if found != partials:
         raise AssertionError(f"{found} partials are open, {partials} were started")
-    each = (used["partials"] + used["queue"] + used["chains"]) / partials
+    each = (used["partials"] + used["queue"]) / partials
     parts = f"row {used['partials'] / partials:.0f}, entry in its window's ring {used['queue'] / partials:.0f}"
+    parts += f", and {used['chains']} for the chains of their states, once"
     reserved = (state.partials.nbytes + state.queue.nbytes) / partials
     yield "partial", each, f"{parts}, reserved {reserved:.0f}, {partials} of one key, {judged(each, PARTIAL_MAX)}"
     each, event = used["links"] / (2 * partials), used["events"] / (partials + 1)

@@ -102,7 +102,12 @@ METRICS = (
     Metric("stakeout_dead_letters_total", "counter", ("reason",), "records that could not be used"),
     Metric("stakeout_late_total", "counter", (), "late records put out"),
     Metric("stakeout_stage_seconds_total", "counter", ("stage",), "time that the lane spent in each stage"),
-    Metric("stakeout_open_partials", "gauge", (), "partials that are open"),
+    Metric(
+        "stakeout_open_partials",
+        "gauge",
+        (),
+        "partials that are open; those that are over are among them until an event meets them or memory is tidied",
+    ),
     Metric("stakeout_limits_total", "counter", ("limit",), "how often a limit was reached (ARCHITECTURE.md, Limits)"),
     Metric("stakeout_partials_started_total", "counter", (), "partials opened"),
     Metric("stakeout_partials_died_total", "counter", (), "partials that ended without a match"),

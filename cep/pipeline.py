@@ -249,7 +249,7 @@ def held(state: LaneState) -> Held:
         "entities_of_a_view": sum(live.refused for live in state.views),
         "events_of_an_entity": sum(live.dropped for live in state.views),
     }
-    return Held(int(counters[c.LIVE_PARTIALS]), limits)
+    return Held(int(counters[c.LIVE_PARTIALS] + counters[c.MORE_PARTIALS]), limits)
 
 
 def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> None:

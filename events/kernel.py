@@ -110,6 +110,20 @@ trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
 """The place of the lowest bit of an int64 that is not 0."""
 
 
+def _ones(typing: Any, word: Any) -> Any:
+    """One instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """llvm.ctpop."""
+        return builder.ctpop(arguments[0])
+
+    return numba.types.int64(numba.types.int64), generate
+
+
+ones: Callable[[Int], Int] = cast(Any, intrinsic(_ones))
+"""How many bits of an int64 are set."""
+
+
 def _apart(typing: Any) -> Any:
     """No instruction: an attribute of the function it stands in."""
 

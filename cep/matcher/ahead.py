@@ -62,8 +62,12 @@ def ask_ahead(
     if slot >= 0 and slots[np.uint32(slot)].cell != NIL:
         ask_for(cells, np.int64(slots[np.uint32(slot)].cell))
     slot = np.int64(likely_slots[np.uint32(row + AHEAD // 4)])
-    if slot >= 0 and slots[np.uint32(slot)].cell != NIL and cells[slots[np.uint32(slot)].cell].first != NIL:
-        ask_for(partials, np.int64(cells[slots[np.uint32(slot)].cell].first))
+    if slot >= 0 and slots[np.uint32(slot)].cell != NIL:
+        cell = slots[np.uint32(slot)].cell
+        if cells[cell].trail != NIL:
+            ask_for(partials, np.int64(cells[cell].trail))
+        elif cells[cell].first != NIL:
+            ask_for(partials, np.int64(cells[cell].first))
 
 
 @inlined

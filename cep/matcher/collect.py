@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
+from cep.matcher.trail import mark_trail, move_trail
 from events.columns import I32, I64
 from events.kernel import Int, ask_for, compiled, inlined
 
@@ -30,8 +31,8 @@ def ask_ahead(cells: Records, partials: Records, counters: I64, new_link: U32, c
 
 @compiled
 def collect(
-    partials: Records, links: Records, events: Records, held: Records, cells: Records, counters: I64,
-    new_link: U32, new_event: U32,
+    plans: Records, partials: Records, registers: I64, links: Records, events: Records, held: Records, cells: Records,
+    counters: I64, new_link: U32, new_event: U32,
 ) -> None:  # fmt: skip
     """Mark from partials and held matches, then compact links and events. O(all rows).
 
@@ -48,6 +49,8 @@ def collect(
         while place != NIL:
             new_link[held[place].link] = 0
             place = held[place].next
+        if cells[cell].trail != NIL:
+            mark_trail(plans, cells, registers, cell, new_event)
     for link in range(count - 1, -1, -1):
         if new_link[link] == 0:
             new_event[links[link].event] = 0
@@ -85,6 +88,8 @@ def collect(
             held[place].link = new_link[held[place].link]
             held[place].event = new_event[held[place].event]
             place = held[place].next
+        if cells[cell].trail != NIL:
+            move_trail(plans, cells, registers, cell, new_event)
 
 
 @compiled
@@ -98,7 +103,7 @@ def compact_cells(
     """
     kept = 0
     for cell in range(counters[N_CELLS]):
-        if cells[cell].first != NIL or cells[cell].held != NIL:
+        if cells[cell].count > 0 or cells[cell].held != NIL:
             cells[kept] = cells[cell]
             new_cell[cell] = kept
             new_slot[cells[kept].slot] = 0

@@ -19,8 +19,9 @@ import numpy as np
 from cep.matcher.emit import emit, set_match, write
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
+from cep.matcher.trail import base_of, drop_trail, is_over
 from events.columns import I64
-from events.kernel import Int, apart, ask_for, compiled, inlined, unfolded
+from events.kernel import Int, apart, ask_for, compiled, inlined, ones, unfolded
 
 AHEAD = 8
 """So many entries of a ring ahead memory is asked for their cells."""
@@ -137,8 +138,10 @@ def drop_over(
 
 
 @compiled
-def sweep(plans: Records, cells: Records, chains: Records, partials: Records, counters: I64, now: Int) -> Int:
-    """`drop_over` for every cell of a quiet plan; answers the cells that hold anything. O(cells)."""
+def sweep(
+    plans: Records, cells: Records, chains: Records, partials: Records, registers: I64, counters: I64, now: Int
+) -> Int:
+    """`drop_over` for every cell of a quiet plan, and the like for trails; answers the cells in use. O(cells)."""
     used = 0
     last = counters[N_CELLS] - 1
     for cell in range(last + 1):
@@ -150,9 +153,13 @@ def sweep(plans: Records, cells: Records, chains: Records, partials: Records, co
             ask_for(partials, np.int64(partials[first].next))
         first = cells[cell].first
         plan = cells[cell].plan
+        trail = cells[cell].trail
+        if trail != NIL and is_over(plans, cells, registers, cell, now):
+            counters[TIMED_OUT] += ones(registers[base_of(trail)])
+            drop_trail(plans, cells, partials, registers, counters, cell)
         if first != NIL and plans[plan].quiet != 0 and partials[first].at + plans[plan].within <= now:
             drop_over(plans, cells, chains, partials, counters, cell, now)
-        used += cells[cell].first != NIL or cells[cell].held != NIL
+        used += cells[cell].count > 0 or cells[cell].held != NIL
     return used
 
 

@@ -204,6 +204,7 @@ def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, s
     cells[cell].hot_next = NIL
     cells[cell].interest = 0
     cells[cell].bound = np.nan
+    cells[cell].trail = NIL
     slots[slot].cell = cell
     place_cell(index, slot, plan, cell)
     return cell

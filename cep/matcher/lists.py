@@ -198,3 +198,27 @@ def kill_partial(
         leave_chain(partials, chains, chain_of(chains, cells, counters, cell, partials[partial].state), partial)
     remove_partial(cells, partials, cell, partial)
     free_partial(partials, counters, blocks, partial)
+
+
+@inlined
+def capture(events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int) -> Int:
+    """The row's captured event, a new one if it has none yet."""
+    if event == NIL:
+        event = np.uint32(counters[N_EVENTS])
+        counters[N_EVENTS] += 1
+        events[event].sequence = sequence
+        events[event].at = event_at_us[row]
+        events[event].now = now
+    return event
+
+
+@inlined
+def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) -> Int:
+    """A link behind `before`."""
+    link = np.uint32(counters[N_LINKS])
+    counters[N_LINKS] += 1
+    links[link].prev = before
+    links[link].event = event
+    links[link].step = step
+    links[link].closed = 0
+    return link

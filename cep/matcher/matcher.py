@@ -19,9 +19,10 @@ from cep.matcher.emit import release
 from cep.matcher.expire import expire
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.state import State, aligned, longer
-from cep.matcher.step import step, step_one, step_touched
+from cep.matcher.step import step, step_one, step_strict, step_touched
 from cep.matcher.tables import Mode, SpaceKey, Tables, build
 from cep.matcher.touch import touch, touch_one
+from cep.matcher.trail import drop_trail
 from cep.matcher.visit import FIRED_MAX
 from events.columns import I32, I64, Batch, Layout
 from events.program import STACK_MAX
@@ -129,7 +130,7 @@ class Matcher:
         """The plans that have partials or matches held back."""
         self.state.sweep(self.tables, self.now_us)
         cells = self.state.cells[: self.state.counters[c.N_CELLS]]
-        used = (cells["first"] != c.NIL) | (cells["held"] != c.NIL)
+        used = (cells["count"] > 0) | (cells["held"] != c.NIL)
         return set(cells["plan"][used].tolist())
 
     def due_us(self) -> int | None:
@@ -146,6 +147,8 @@ class Matcher:
                 first = state.cells[cell]["first"]
                 kill_partial(state.cells, state.chains, state.partials, state.counters, blocks, cell, first)
             drop_chains(state.cells, state.chains, state.counters, cell)
+            if state.cells[cell]["trail"] != c.NIL:
+                drop_trail(self.tables.plans, state.cells, state.partials, state.registers, state.counters, cell)
             state.cells[cell]["interest"], state.cells[cell]["bound"] = 0, np.nan
             while state.cells[cell]["held"] != c.NIL:
                 release(state.held, state.cells, state.counters, cell)
@@ -186,6 +189,8 @@ class Matcher:
         stepping = step_touched
         if tables.scan:
             stepping = step_one if len(tables.plans) == 1 and len(tables.keyspaces) == tables.streams else step
+            if tables.crowds and 4 * touches > until - first:
+                stepping = step_strict
         while True:
             state = self.state
             need = stepping(

@@ -79,6 +79,13 @@ PLAN = record(
     timeouts="u4",  # 1: timed-out partials are an output
     jumps="u4",  # 1: several windows of a key may end at one stroke (see `expire`)
     ring="u4",  # the ring of its window, NIL for none
+    strict="u4",  # events of a strict sequence, which is matched on trails (see `trail`); 0 for others. Of such a one:
+    fields="u4",  # fields that a place of its trails keeps
+    kept="u4",  # first row in updates: the columns of these fields
+    recalled="u4",  # first row in updates: its registers, each an op with `register` the field and `column` the state
+    keeps="i8",  # the states, as bits, whose partials stay when there is a match
+    lasts="i8",  # its window, or longer than anything lasts
+    paused="u4",  # 1: no event concerns it
     quiet="u4",  # 1: nothing comes of the end of its window, so that a partial may stay beyond it until it is met
 )
 
@@ -127,6 +134,8 @@ CONDITION = record(  # a condition that reads earlier events
     real="u4",  # 1: compared as float64
     register="u4",
     count="u4",  # register of an average's count, else NIL
+    state="u4",  # of a strict sequence: the state that took the event compared with,
+    slot="u4",  # and which of the fields of a place it is
 )
 
 MEMBER = record(bit="i8", plan="u4", rest="u4")  # of a list of `touch`; rest: 1 + the predicate with a program, or 0
@@ -154,6 +163,7 @@ CELL = record(
     held="u4",  # matches held back, by start
     hot="u4",  # 1: in its slot's list of hot cells
     hot_next="u4",
+    trail="u4",  # NIL for none (see `trail`)
     interest="i8",  # bits that can move one of its partials (never too few)
     bound="f8",  # no partial satisfies the plan's bounded condition for a field on this side of it
 )
@@ -203,6 +213,7 @@ KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
     FREE_HELD,
     LIVE_CHAINS,
     LIVE_PARTIALS,
+    MORE_PARTIALS,  # open on trails, beyond one for each trail
     LIVE_HELD,
     STARTED,
     TAKEN,
@@ -217,7 +228,7 @@ KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
     NEED,  # how many rows are needed
     LOOK_AGAIN,  # cells and slots at which to look for unused ones again
     COUNTERS,
-) = range(26)
+) = range(27)
 FREE_PARTIAL = COUNTERS
 """Free lists of partials by blocks, behind the counters; 0 ends them."""
 COUNTERS_ALL = COUNTERS + BLOCKS_MAX + 1

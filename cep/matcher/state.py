@@ -107,7 +107,7 @@ class State:
     def fit_plans(self, tables: Tables) -> None:
         """Give every window and gap its ring, and every key space its tables."""
         for plan in tables.plans:
-            plan["ring"] = self.ring_of(0 if plan["quiet"] else int(plan["within"]), 0)
+            plan["ring"] = self.ring_of(0 if plan["quiet"] or plan["strict"] else int(plan["within"]), 0)
         for state in tables.states:
             state["ring"] = self.ring_of(int(state["gap"]), 1)
         if len(self.direct) < len(tables.keyspaces) // tables.streams:
@@ -152,8 +152,10 @@ class State:
             setattr(self, name, longer(getattr(self, name), more))
 
     def sweep(self, tables: Tables, now_us: int) -> int:
-        """Drop the partials of quiet plans that are over and that no event has met since; answers the cells in use."""
-        return int(sweep(tables.plans, self.cells, self.chains, self.partials, self.counters, now_us))
+        """Drop the partials that are over and that no event has met since, where nothing comes of that. Answers the
+        cells in use.
+        """
+        return int(sweep(tables.plans, self.cells, self.chains, self.partials, self.registers, self.counters, now_us))
 
     def compact_keys(self, tables: Tables, now_us: int) -> None:
         """Free cells without partials and slots without cells.
@@ -208,7 +210,10 @@ class State:
             return
         self.sweep(tables, now_us)
         new_link, new_event = np.full(links, c.NIL, np.uint32), np.full(events, c.NIL, np.uint32)
-        collect(self.partials, self.links, self.events, self.held, self.cells, self.counters, new_link, new_event)
+        collect(
+            tables.plans, self.partials, self.registers, self.links, self.events, self.held, self.cells, self.counters,
+            new_link, new_event,
+        )  # fmt: skip
         for name, live in (("links", c.N_LINKS), ("events", c.N_EVENTS)):
             rows = len(getattr(self, name))
             if rows < max(min(4 * int(self.counters[live]), ROWS_MAX), COLLECT_LEAST):

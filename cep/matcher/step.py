@@ -11,9 +11,9 @@ value that the event's field has to exceed (`bound`); so an event that moves non
 Before anything is changed for a (row, plan) the kernel makes sure of room in every array and answers what it needs
 otherwise; the driver grows that array and calls again, and the kernel goes on with the very same (row, plan).
 
-There are three loops: `step_touched` where no cell can be hot, else `step_one` where there is one plan (a back-test,
-most often), so that each event concerns one cell at most, else `step`. They differ in how they come to a cell, not in
-what happens there.
+There are four loops: `step_touched` where no cell can be hot, else `step_one` where there is one plan (a back-test,
+most often), so that each event concerns one cell at most, or `step_strict` where that is a strict sequence and busy,
+else `step`. They differ in how they come to a cell, not in what happens there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.ahead import AHEAD, AHEAD_OF_TOUCH, ask_ahead, ask_ahead_of_touch, find_slots
-from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, cell_of, heat, slot_of
+from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
 from cep.matcher.records import *  # noqa: F403  the fields of every record
+from cep.matcher.room import room_for
+from cep.matcher.trail import base_of, find_trails, follow, holds, new_trail
 from cep.matcher.visit import asked_of, visit
 from events.columns import I16, I32, I64, U8
-from events.kernel import Int, compiled, inlined, seldom
+from events.kernel import Int, ask_for, compiled, inlined, seldom
 
 
 @inlined
@@ -346,6 +348,96 @@ def step_one(
             counters[RESUME_ROW] = row
             counters[RESUME_TOUCH] = touch
             return need
+        touch += touched
+        row += 1
+    counters[RESUME_ROW] = 0
+    counters[RESUME_TOUCH] = 0
+    return DONE
+
+
+@compiled
+def step_strict(
+    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
+    keyspaces: I64, streams: Int,
+    cells: Records, chains: Records, partials: Records, registers: I64, links: Records, events: Records,
+    held: Records, queue: Records, rings: Records, slots: Records, slot_keys: I64, slot_table: U32, direct: I32,
+    index: Records, counters: I64, matches: Records, out: Records, stack: I64, fired: I64,
+    stream_of: I16, values: I64, nulls: U8, at_us: I64, event_at_us: I64, first_sequence: Int,
+    touch_row: I32, touch_plan: I32, touch_word: I64, touches: Int, widest: Int, likely_slots: I32,
+    likely_cells: U32,
+) -> Int:  # fmt: skip
+    """The same where the one plan is a strict sequence, its key one code, and most events concern a cell.
+
+    A cell that has a trail counts as hot, whatever is open on it: the other loops, if one comes next, find out at its
+    next event, and neither the cell nor a list is touched for that of each event. likely_slots: scratch
+    """
+    rows = at_us.shape[0]
+    key_column = np.uint32(keyspaces[0, K_COLUMNS])
+    trails = likely_slots[:rows]
+    find_trails(cells, slots, direct, values, nulls, key_column, counters[RESUME_ROW], trails)
+    plan = np.uint32(0)
+    space = np.int64(0)
+    always = plans[plan].always
+    start = np.uint32(states[np.uint32(plans[plan].states)].lo)
+    length = np.int64(plans[plan].strict)
+    touch = counters[RESUME_TOUCH]
+    row = counters[RESUME_ROW]
+    budget = np.int64(0)  # rows that every array is known to have room for
+    need = np.int64(DONE)
+    while row < rows:
+        if row + AHEAD < rows and trails[np.uint32(row + AHEAD)] >= 0:
+            ask_for(partials, np.int64(trails[np.uint32(row + AHEAD)]))
+        event_row = np.uint32(row)
+        touched = touch < touches and np.int64(touch_row[np.uint32(touch)]) == row
+        word = always
+        if touched:
+            word |= touch_word[np.uint32(touch)]
+        starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
+        begins = np.int64(starts) & holds(edges, start, word)
+        trail = np.uint32(trails[event_row])
+        slot = NIL
+        if seldom(bool(budget < length and (trail != NIL or begins != 0))):
+            need, budget = room_for(
+                counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
+                length,
+            )  # fmt: skip
+            counters[NEED] = length * widest if need == NEED_PARTIALS else length
+        if seldom(bool(trail == NIL and need == DONE)):
+            slot = slot_of(keyspaces, slots, slot_keys, slot_table, direct, space, space, values, nulls, event_row)
+            if slot == NIL and begins != 0 and values[key_column, event_row] >= direct.shape[1]:
+                counters[NEED] = values[key_column, event_row]
+                need = np.int64(NEED_CODES)
+            elif slot == NULL_KEY:
+                counters[KEYLESS] += starts
+            elif slot != NIL or begins != 0:
+                if slot == NIL:
+                    slot = insert_slot(
+                        keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, space, values,
+                        event_row,
+                    )  # fmt: skip
+                cell = slots[slot].cell
+                if cell == NIL and begins != 0:
+                    cell = insert_cell(slots, cells, index, counters, slot, plan)
+                trail = cells[cell].trail if cell != NIL else NIL
+                if trail == NIL and begins != 0:
+                    trail = np.uint32(new_trail(plans, cells, partials, registers, counters, cell))
+                if trail != NIL:
+                    cells[cell].interest = ANY
+                    if cells[cell].hot == 0:
+                        cells[cell].hot = 1
+                        heat(keyspaces, slots, direct, space, space, values, event_row, slot, cell)
+        if seldom(need != DONE):
+            counters[RESUME_ROW] = row
+            counters[RESUME_TOUCH] = touch
+            return need
+        if trail != NIL and (begins != 0 or registers[base_of(trail)] != 0):
+            budget -= length
+            slot = np.uint32((direct[0, np.uint32(values[key_column, event_row])] >> 1) - 1)
+            follow(
+                plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack,
+                values, nulls, event_at_us, event_row, first_sequence + row, at_us[event_row], plan, slot, trail, word,
+                begins, NIL,
+            )  # fmt: skip
         touch += touched
         row += 1
     counters[RESUME_ROW] = 0

@@ -16,9 +16,10 @@ from cep.automaton.predicates import Predicate
 from cep.language.pattern import Emit, Skip
 from cep.matcher import records as c
 from cep.matcher import registers as r
-from cep.matcher.keys import K_COLUMNS
+from cep.matcher.keys import K_COLUMNS, K_DIRECT
 from cep.matcher.records import Records
 from cep.matcher.touch import PREDICATE_WIDTH, R_BIT, R_LO, R_PLAN
+from cep.matcher.trail import FIELDS, FIELDS_MAX, NO_FIELD, PLACES, STRICT_MAX
 from events.columns import I16, I32, I64, Layout
 from events.expression import Binary, Constant, Expression, Field, History
 from events.program import Program, compile_program
@@ -64,6 +65,27 @@ class Tables:
     always: I32
     scan: bool
     """Can any plan have partials that every event concerns?"""
+    crowds: bool
+    """Is there one plan only, a strict sequence, and its key one code?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What the trails of a strict sequence keep.
+
+    length:   events of the sequence
+    columns:  the fields of a place
+    recalled: of each register: the state whose event it was taken from, and the field of its place
+    """
+
+    length: int
+    columns: list[int]
+    recalled: list[tuple[int, int]]
+
+    @property
+    def blocks(self) -> int:
+        """Rows of a trail."""
+        return -(-(PLACES + (self.length - 1) * (FIELDS + len(self.columns))) // c.BLOCK)
 
 
 class Programs:
@@ -147,6 +169,7 @@ class _Laying:
             else:
                 self.plan(number, plan, mode)
         ranges, bounds, codes, values, lists, members = self.index()
+        keyspaces = self.keyspaces()
         ops = np.concatenate(self.programs.ops) if self.programs.ops else np.empty(0, np.int16)
         args = np.concatenate(self.programs.args) if self.programs.args else np.empty(0, np.int64)
         return Tables(
@@ -155,7 +178,7 @@ class _Laying:
             edges=records(self.edges, c.EDGE),
             conditions=records(self.conditions, c.CONDITION),
             updates=records(self.updates, c.UPDATE),
-            keyspaces=self.keyspaces(),
+            keyspaces=keyspaces,
             streams=max(len(self.layout.streams), 1),
             widest=max([one.get("blocks", 1) for one in self.plans], default=1),
             ops=ops.astype(np.int16),
@@ -170,7 +193,13 @@ class _Laying:
             dense=np.array(self.dense, np.int32),
             always=np.array(self.always, np.int32),
             scan=self.scan,
+            crowds=self.crowds(keyspaces),
         )
+
+    def crowds(self, keyspaces: I64) -> bool:
+        """See `Tables`."""
+        alone = len(self.plans) == len(self.spaces) == len(self.layout.streams) == 1
+        return alone and self.plans[0].get("strict", 0) > 0 and bool(keyspaces[0, K_DIRECT] != 0)
 
     def keyspaces(self) -> I64:
         """Each key space's columns in each stream; zeros where this layout doesn't have them (see `keys`)."""
@@ -196,9 +225,10 @@ class _Laying:
         key = tuple((stream, pattern.key) for stream in pattern.streams)
         space = self.spaces.setdefault(key, len(self.spaces))
         base = len(self.conditions)
+        trail = self.trail(plan)
         always, history = c.ANY, 0
         for bit, one in enumerate(plan.predicates):
-            self.conditions.append(self.condition(one, plan))
+            self.conditions.append(self.condition(one, plan, trail))
             if mode is not Mode.PAUSED:
                 self.predicate(number, bit, one, plan)
             always |= (1 << bit) if one.always else 0
@@ -229,6 +259,7 @@ class _Laying:
         registers = len(plan.registers)
         self.plans.append(
             {
+                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "start_any": any_bits,
                 "start_always": int(starts_always),
                 "start_history": self.states[first_state]["history"],
@@ -238,7 +269,6 @@ class _Laying:
                 "registers": registers,
                 "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
                 "gaps": int(gaps),
-                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "within": pattern.within_us,
                 "states": first_state,
                 "conditions": base,
@@ -247,14 +277,70 @@ class _Laying:
                 "ordered": int(pattern.emit is Emit.ORDERED),
                 "cap": self.partials_max,
                 "keyspace": space,
-                "edges_max": max(len(state.edges) for state in plan.states),
                 "distinct": int(plan.distinct),
                 "timeouts": int(pattern.timeouts),
                 "jumps": int(self.jumps),
                 "ring": int(c.NIL),
-                "quiet": int(quiet and pattern.within_us > 0 and pattern.emit is not Emit.ORDERED),
+                "paused": int(mode is Mode.PAUSED),
+                "edges_max": max(len(state.edges) for state in plan.states),
+                "quiet": int(trail is None and quiet and pattern.within_us > 0 and pattern.emit is not Emit.ORDERED),
+                **(self.on_trails(plan, trail) if trail is not None else {}),
             }
         )
+
+    def on_trails(self, plan: Plan, trail: Trail) -> dict[str, int]:
+        """The fields of a plan that is matched on trails; appends what they keep and recall."""
+        kept = len(self.updates)
+        self.updates.extend({"column": column} for column in trail.columns)
+        recalled = len(self.updates)
+        for need, (state, field) in zip(plan.registers, trail.recalled, strict=True):
+            is_float = need.of is not None and need.of.kind is Kind.FLOAT64
+            self.updates.append({"op": update_op(need), "register": field, "column": state, "real": int(is_float)})
+        return {
+            "strict": trail.length,
+            "fields": len(trail.columns),
+            "kept": kept,
+            "recalled": recalled,
+            "keeps": kept_by_a_match(plan, trail.length),
+            "lasts": plan.pattern.within_us or c.ANY,
+            "blocks": trail.blocks,
+            "edges_max": trail.length,
+        }
+
+    def trail(self, plan: Plan) -> Trail | None:
+        """What trails keep of a strict sequence (see `trail`), None for any other plan.
+
+        Each of its states has one edge only, which takes the event and leads to the next one; nothing comes of the end
+        of a window but that the partial is gone; and earlier steps that a condition reads are of one event each.
+        """
+        states = plan.states
+        if not 2 <= len(states) <= min(STRICT_MAX, self.partials_max) or plan.pattern.timeouts:
+            return None
+        earlier = sum(1 << bit for bit, one in enumerate(plan.predicates) if one.history is not None)
+        for place, state in enumerate(states):
+            after = place + 1 if place + 1 < len(states) else FINAL
+            edges = [(edge.action, edge.target, edge.gap_us) for edge in state.edges]
+            if edges != [(Action.TAKE, after, 0)] or state.pending or state.gap_us:
+                return None
+        guard = states[0].edges[0].guard
+        if (guard.must | guard.must_not) & earlier:
+            return None
+        streams = plan.pattern.streams
+        columns: list[int] = []
+        recalled: list[tuple[int, int]] = []
+        for need in plan.registers:
+            places = [place for place, state in enumerate(states) if plan.steps[state.step].name == need.step]
+            if len(places) != 1:
+                return None
+            field = NO_FIELD
+            if need.field is not None:
+                stream = plan.steps[states[places[0]].step].stream if len(streams) > 1 else streams[0]
+                column = self.layout.positions[stream, need.field]
+                columns.extend([] if column in columns else [column])
+                field = columns.index(column)
+            recalled.append((places[0], field))
+        trail = Trail(len(states), columns, recalled)
+        return trail if trail.blocks <= c.BLOCKS_MAX and len(columns) <= FIELDS_MAX else None
 
     def column_of(self, stream: str) -> Callable[[str], int]:
         """A field of a stream to its column."""
@@ -336,7 +422,7 @@ class _Laying:
                 self.updates.append({"op": op, "register": register, "column": column, "real": int(is_float)})
         return lo, len(self.updates)
 
-    def condition(self, one: Predicate, plan: Plan) -> dict[str, float]:
+    def condition(self, one: Predicate, plan: Plan, trail: Trail | None) -> dict[str, float]:
         """The row of a condition that reads earlier events; all zeros for others."""
         if one.history is None:
             return {}
@@ -351,6 +437,9 @@ class _Laying:
             count, register = average_of(history, plan.registers)
         else:
             register = plan.registers.index(history)
+        if trail is not None and history.aggregate == "count":
+            return {"lo": lo, "hi": hi}
+        state, slot = trail.recalled[register] if trail is not None else (0, 0)
         return {
             "lo": lo,
             "hi": hi,
@@ -361,6 +450,8 @@ class _Laying:
             "register": register,
             "count": count,
             "factor": factor,
+            "state": state,
+            "slot": slot,
         }
 
     def predicate(self, plan: int, bit: int, one: Predicate, of: Plan) -> None:
@@ -565,6 +656,20 @@ def outcome_of(fired: Sequence[tuple[int, Edge]], number: int) -> int:
     if edge.action is Action.TAKE:
         return (c.OUTCOME_MATCHES if edge.target == FINAL else c.OUTCOME_TAKES) | place << c.OUTCOME_BITS
     return c.OUTCOME_STAYS if edge.target == number else c.OUTCOME_GENERAL
+
+
+def kept_by_a_match(plan: Plan, strict: int) -> int:
+    """The states of a strict sequence, as bits, whose partials stay when there is a match: those that began later than
+    what its strategy removes.
+    """
+    skip = plan.pattern.skip
+    if skip is Skip.PAST_LAST_EVENT:
+        return 0
+    first = 0
+    if skip in (Skip.TO_FIRST, Skip.TO_LAST):
+        places = [place for place, one in enumerate(plan.states) if plan.steps[one.step].name == plan.pattern.skip_to]
+        first = places[0 if skip is Skip.TO_FIRST else -1] if places else 0
+    return sum(1 << state for state in range(1, strict) if state <= strict - first)
 
 
 def has_bound(condition: Mapping[str, float]) -> bool:

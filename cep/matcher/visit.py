@@ -13,12 +13,14 @@ from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, heat, inse
 from cep.matcher.lists import (
     append_partial,
     build_chains,
+    capture,
     chain_of,
     drop_chains,
     free_partial,
     insert_partial,
     join_chain,
     leave_chain,
+    new_link,
     new_partial,
     remove_partial,
     settle,
@@ -26,6 +28,7 @@ from cep.matcher.lists import (
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
+from cep.matcher.trail import follow, holds, new_trail
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, apart, ask_for, compiled, inlined, seldom, trailing_zeros, unfolded
 
@@ -52,30 +55,6 @@ def held_bits(
             holding |= bits & -bits
         bits &= bits - 1
     return holding
-
-
-@inlined
-def capture(events: Records, counters: I64, event: Int, sequence: Int, event_at_us: I64, now: Int, row: Int) -> Int:
-    """The row's captured event, a new one if it has none yet."""
-    if event == NIL:
-        event = np.uint32(counters[N_EVENTS])
-        counters[N_EVENTS] += 1
-        events[event].sequence = sequence
-        events[event].at = event_at_us[row]
-        events[event].now = now
-    return event
-
-
-@inlined
-def new_link(links: Records, counters: I64, before: Int, event: Int, step: Int) -> Int:
-    """A link behind `before`."""
-    link = np.uint32(counters[N_LINKS])
-    counters[N_LINKS] += 1
-    links[link].prev = before
-    links[link].event = event
-    links[link].step = step
-    links[link].closed = 0
-    return link
 
 
 @inlined
@@ -218,6 +197,19 @@ def asked_of(
     return asked if asked & cells[cell].interest != 0 else np.int64(0)
 
 
+@inlined
+def warm(
+    plans: Records, keyspaces: I64, slots: Records, cells: Records, direct: I32, values: I64, row: Int, plan: Int,
+    space: Int, kind: Int, cell: Int,
+) -> None:  # fmt: skip
+    """Enter a cell into its slot's list of hot ones if every event concerns it."""
+    if cells[cell].interest & plans[plan].always != 0 and cells[cell].hot == 0:
+        slot = cells[cell].slot
+        cells[cell].hot = 1
+        cells[cell].hot_next = slots[slot].hot
+        heat(keyspaces, slots, direct, space, kind, values, row, slot, cell)
+
+
 @unfolded
 def visit(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
@@ -257,7 +249,7 @@ def visit(
     asked = np.int64(0)
     if cell != NIL:
         asked = asked_of(plans, conditions, cells, values, nulls, row, plan, cell, word)
-        if cells[cell].first == NIL:
+        if cells[cell].count == 0 or plans[plan].paused != 0:
             asked = np.int64(0)
         elif seldom(
             asked != 0 and plans[plan].quiet != 0 and partials[cells[cell].first].at + plans[plan].within <= now
@@ -296,6 +288,27 @@ def visit(
     if seldom(need != DONE):
         return need, budget, event
     budget -= most
+
+    if plans[plan].strict != 0:
+        begins = np.int64(starts) & holds(edges, np.uint32(states[np.uint32(plans[plan].states)].lo), word)
+        if begins == 0 and asked == 0:
+            return need, budget, event
+        if cell == NIL:
+            if slot == NIL:
+                slot = insert_slot(
+                    keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
+                )  # fmt: skip
+            cell = insert_cell(slots, cells, index, counters, slot, plan)
+        trail = cells[cell].trail
+        if trail == NIL:
+            trail = new_trail(plans, cells, partials, registers, counters, cell)
+        opened, event = follow(
+            plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack,
+            values, nulls, event_at_us, row, sequence, now, plan, slot, trail, word, begins, event,
+        )  # fmt: skip
+        cells[cell].interest = ANY if opened != 0 else 0
+        warm(plans, keyspaces, slots, cells, direct, values, row, plan, space, kind, cell)
+        return need, budget, event
 
     # the partials of the cell that are concerned --------------------------------------------------------------
     first_state = np.int64(plans[plan].states)
@@ -510,8 +523,5 @@ def visit(
     if cells[cell].count == 0:
         cells[cell].interest = 0
         cells[cell].bound = np.nan
-    elif cells[cell].interest & plans[plan].always != 0 and cells[cell].hot == 0:
-        cells[cell].hot = 1
-        cells[cell].hot_next = slots[slot].hot
-        heat(keyspaces, slots, direct, space, kind, values, row, slot, cell)
+    warm(plans, keyspaces, slots, cells, direct, values, row, plan, space, kind, cell)
     return need, budget, event

@@ -15,6 +15,7 @@ from cep.automaton.plan import Plan, compile_pattern, layout_of
 from cep.language.document import read_pattern
 from cep.matcher import records as c
 from cep.matcher.matcher import Matcher, Matches
+from cep.matcher.tables import Mode
 from events.columns import I64, Batch, StringTable
 from events.schema import read_stream
 from tests.conformance.kernel import NoRecords
@@ -39,6 +40,12 @@ STEPS: dict[str, list[dict[str, Any]]] = {
         {"contiguity": "next", "where": "amount > s0.amount"},
         {"contiguity": "next", "where": "amount > s1.amount"},
     ],
+    "strict": [
+        {"where": "amount > 1"},
+        {"contiguity": "next", "where": "amount + s0.amount > 6", "times": 2, "consecutive": True},
+        {"contiguity": "next", "where": "kind <> s0.kind or amount > 1.5 * avg(s0.amount)"},
+        {"contiguity": "next", "where": "number * count(s2.amount) >= 0 and kind < s2.kind + s0.kind"},
+    ],
     "probes": [
         {"where": "amount < 4", "times": {"at_least": 2}, "greedy": True},
         {"contiguity": "followed_by", "where": "amount > 2 * avg(s0.amount)"},
@@ -51,11 +58,11 @@ STEPS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def plan(name: str, key: str, timeouts: bool = False) -> Plan:
+def plan(name: str, key: str, timeouts: bool = False, skip: Any = "past_last_event") -> Plan:
     """One of the patterns above, of cards or of numbers."""
     steps = [{"name": f"s{place}", **step} for place, step in enumerate(STEPS[name])]
     document = {"name": f"{name}-{key}", "stream": "transactions", "key": [key], "within": "40s", "timeouts": timeouts}
-    document |= {"skip": "past_last_event" if name != "branching" else "no_skip", "steps": steps}
+    document |= {"skip": skip if name != "branching" else "no_skip", "steps": steps}
     return compile_pattern(read_pattern(document, {STREAM.name: STREAM}, name))
 
 
@@ -80,6 +87,13 @@ def batch(seed: int, plans: Sequence[Plan], strings: StringTable) -> Batch:
             values[row, missing] = 0
     at_us = np.cumsum(rng.integers(0, SECOND_US // 2, EVENTS))
     return Batch(layout, np.zeros(EVENTS, np.int16), at_us, at_us, values, nulls, NoRecords())
+
+
+def on_trails(plans: Sequence[Plan], strings: StringTable) -> bool:
+    """Is the first plan a strict sequence to the kernels?"""
+    matcher = Matcher()
+    matcher.use(plans, layout_of((STREAM,), plans), strings.code)
+    return bool(matcher.tables.plans["strict"][0])
 
 
 def part(whole: Batch, first: int, last: int) -> Batch:
@@ -143,13 +157,54 @@ def test_patterns_do_not_see_each_other() -> None:
         assert [taken for place, taken in together if place == number] == alone
 
 
+@pytest.mark.parametrize("skip", ["no_skip", "to_next", "past_last_event", {"to_first": "s1"}, {"to_last": "s1"}])
 @pytest.mark.parametrize("name", STEPS)
-def test_a_partial_that_ends_unseen_is_gone_all_the_same(name: str) -> None:
-    """Where time-outs are an output a window ends at its instant, else when its partial is met: the same matches."""
-    plans, strings = [[plan(name, "card", timeouts)] for timeouts in (False, True)], StringTable()
+def test_a_partial_that_ends_unseen_is_gone_all_the_same(name: str, skip: Any) -> None:
+    """Where time-outs are an output a window ends at its instant, else when it is met; a strict sequence has
+    a trail instead of partials. The matches are the same.
+    """
+    plans, strings = [[plan(name, "card", timeouts, skip)] for timeouts in (False, True)], StringTable()
+    assert [on_trails(one, strings) for one in plans] == [name in ("dense", "strict"), False]
     quiet, loud = (found(one, batch(4, one, strings), strings, EVENTS) for one in plans)
     assert Counter(quiet) == Counter(loud)
     assert quiet
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_other_patterns_come_and_go(name: str) -> None:
+    """Whichever loop the events before went through, a pattern finds what it finds alone."""
+    first, other, strings = plan(name, "card"), plan("dense", "number"), StringTable()
+    whole = batch(7, [first, other], strings)
+    matcher = Matcher()
+    matches: list[Match] = []
+    for turn, rows in enumerate(range(0, EVENTS, 250)):
+        matcher.use([first, other if turn % 2 else None], whole.layout, strings.code)
+        matches += [match for match in told(matcher.process(part(whole, rows, rows + 250))) if match[0] == 0]
+    assert matches == found([first], whole, strings, EVENTS)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_pause_is_as_if_nothing_had_come(name: str, beside: bool) -> None:
+    """A pattern that is paused takes nothing, ends nothing, and goes on as it was. Windows are long enough."""
+    steps = [{"name": f"s{place}", **step} for place, step in enumerate(STEPS[name])]
+    head = {"name": "long", "stream": STREAM.name, "key": ["card"], "within": "1d", "skip": "no_skip"}
+    first = compile_pattern(read_pattern({**head, "steps": steps}, {STREAM.name: STREAM}, name))
+    plans, strings = [first, *([plan("dense", "card")] if beside else [])], StringTable()
+    whole = batch(8, plans, strings)
+    turns = [(rows, rows + 100) for rows in range(0, 1_000, 100)]
+    paused, whole_time = Matcher(), Matcher()
+    whole_time.use([first], whole.layout, strings.code)
+    matches, expected = [], []
+    for turn, (start, end) in enumerate(turns):
+        modes = [Mode.PAUSED if turn % 2 else Mode.LIVE, *([Mode.LIVE] if beside else [])]
+        paused.use(plans, whole.layout, strings.code, modes)
+        matches += [match for match in told(paused.process(part(whole, start, end))) if match[0] == 0]
+        if not turn % 2:
+            whole_time.sequence = start
+            expected += told(whole_time.process(part(whole, start, end)))
+    assert matches == expected
+    assert matches
 
 
 def test_a_matcher_that_forgets_begins_anew() -> None:

@@ -9,7 +9,6 @@ canonical text has only parts that any engine knows, so that another one can com
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,8 +19,6 @@ AlertKind = Literal["match", "timeout"]
 
 GROUP = "\x1e"
 UNIT = "\x1f"
-SPECIAL = re.compile(r"[\x00-\x1f\\]")
-"""What `escaped` writes otherwise."""
 
 
 class MatchedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,13 +64,18 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     processed_at_us: int = 0
 
 
+def is_plain(text: str) -> bool:
+    """Has it surely nothing to escape? False for some texts that have nothing either."""
+    return text.isprintable() and "\\" not in text
+
+
 def escaped(text: str) -> str:
     """`text` without control characters: backslash and everything below U+0020 as `\\uXXXX`.
 
     >>> escaped("a\\x1fb")
     'a\\\\u001fb'
     """
-    if not SPECIAL.search(text):
+    if is_plain(text):
         return text
     return "".join(f"\\u{ord(sign):04x}" if sign < " " or sign == "\\" else sign for sign in text)
 
@@ -84,6 +86,8 @@ def key_text(value: KeyValue) -> str:
     >>> [key_text(value) for value in (True, None, 17, "card-1")]
     ['true', 'null', '17', 'card-1']
     """
+    if isinstance(value, str):
+        return value
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
@@ -99,13 +103,11 @@ def canonical(
     groups = [
         [pattern, str(version), kind],
         [key_text(value) for value in key],
-        *([name, *event_ids] for name, event_ids in steps),
+        *[[name, *event_ids] for name, event_ids in steps],
     ]
-    text = GROUP.join(map(UNIT.join, groups))
-    parted = len(groups) - 1 + sum(map(len, groups)) - len(groups)
-    if len(SPECIAL.findall(text)) == parted:  # the common case: nothing but what parts them
-        return text
-    return GROUP.join(UNIT.join(escaped(part) for part in group) for group in groups)
+    if not is_plain("".join(["".join(group) for group in groups])):
+        groups = [[escaped(part) for part in group] for group in groups]
+    return GROUP.join([UNIT.join(group) for group in groups])
 
 
 def alert_id(at_us: int, text: str) -> str:

@@ -294,11 +294,13 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     types = {(column.stream, column.name): column.type for column in state.layout.columns}
     steps, sequences, instants = matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist()
     measured_of = fields_measured(matches, state)
+    keys_of: dict[tuple[str, tuple[str, ...], int], dict[str, KeyValue]] = {}
     alerts = []
-    for place, kind, complete_us, keys, (first, last) in zip(
+    for place, kind, complete_us, slot, values, (first, last) in zip(
         matches.plan.tolist(),
         matches.kind.tolist(),
         matches.complete_at.tolist(),
+        matches.slot.tolist(),
         matches.keys.tolist(),
         pairwise(matches.offsets.tolist()),
         strict=True,
@@ -309,9 +311,12 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
         at_us = instants[last - 1] if kind == c.KIND_MATCH else complete_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
         taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
-        key = key_of(pattern, keys, types, state)
-        values = measures_of(plan, key, taken, measured_of[place]) if place in measured_of else {}
-        alerts.append(alert_of(plan, told, at_us, key, taken, values, state))
+        named = pattern.streams[0], pattern.key, slot
+        key = keys_of.get(named)
+        if key is None:
+            key = keys_of[named] = key_of(pattern, values, types, state)
+        measures = measures_of(plan, key, taken, measured_of[place]) if place in measured_of else {}
+        alerts.append(alert_of(plan, told, at_us, key, taken, measures, state))
     return alerts
 
 
@@ -356,23 +361,23 @@ def alert_of(
 ) -> Alert:
     """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
     pattern = plan.pattern
-    events, by_step, degraded = [], dict[int, list[MatchedEvent]](), False
+    events: list[MatchedEvent] = []
+    ids: dict[int, list[str]] = {}
+    degraded = False
     for step, sequence, event_at_us in taken:
         one = state.captured[sequence]
-        event = one.told.get(plan.steps[step].name) or bound_to(one, plan.steps[step].name, event_at_us)
-        events.append(event)
-        by_step.setdefault(step, []).append(event)
+        name = plan.steps[step].name
+        events.append(one.told.get(name) or bound_to(one, name, event_at_us))
+        ids.setdefault(step, []).append(one.event_id)
         degraded = degraded or one.failed
-    found = [(plan.steps[step].name, by_step[step]) for step in sorted(by_step)]
     read = steps_read(pattern.alert.message)
-    bodies = {
-        name: [{**msgspec.json.decode(event.event), **event.features} for event in bound]
-        for name, bound in found
-        if name in read
-    }
-    ids = [(name, [event.event_id for event in bound]) for name, bound in found]
+    bodies: dict[str, list[Event]] = {}
+    for event in events:
+        if event.step in read:
+            bodies.setdefault(event.step, []).append({**msgspec.json.decode(event.event), **event.features})
+    steps = [(plan.steps[step].name, ids[step]) for step in sorted(ids)]
     return Alert(
-        alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), ids)),
+        alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), steps)),
         pattern=pattern.name,
         version=pattern.version,
         kind=kind,

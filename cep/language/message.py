@@ -186,7 +186,7 @@ def render_message(
     '2 up to 10000000, 7'
     """
     pieces, _ = read_message(template)
-    return "".join(piece if isinstance(piece, str) else filled(piece, matched, key) for piece in pieces)
+    return "".join([piece if isinstance(piece, str) else filled(piece, matched, key) for piece in pieces])
 
 
 def filled(piece: Placeholder, matched: Mapping[str, Sequence[Mapping[str, object]]], key: Mapping[str, object]) -> str:

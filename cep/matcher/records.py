@@ -13,6 +13,8 @@ load; those of the hot path fill cache lines. A snapshot is a copy of the arrays
                   │             └──▶ link ──▶ link ──▶ link (the start event)
                   └──▶ chain(state 3) ──▶ partial ⇄ partial ⇄ …                        by state, if there are many
 
+A cell of a strict sequence has a trail instead of all these (see `trail`).
+
 A list ends with NIL. Free rows of an array form a list through their first field. States and steps are numbered within
 their plan, so that a state of the matcher stays good when other plans come and go.
 

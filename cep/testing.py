@@ -177,9 +177,22 @@ class Scene:
     state: LaneState
 
 
-def scene(pattern: Source, events: str, *, streams: Streams = None, views: Views = (), until: str = "") -> Scene:
-    """Play a text through the whole line, from columns to alerts; `matches` and its like show parts of it."""
+def scene(
+    pattern: Source,
+    events: str,
+    *,
+    streams: Streams = None,
+    views: Views = (),
+    until: str = "",
+    beside: Sequence[Source] = (),
+) -> Scene:
+    """Play a text through the whole line, from columns to alerts; `matches` and its like show parts of it.
+
+    beside: further patterns, of the same streams, that are live as well
+    """
     _, rows, state = _ready(pattern, events, streams, views)
+    for other in beside:
+        _watch(state, _pattern(other, {stream.name: stream for stream in state.streams}))
     alerts = process(_batch(rows, state), state).alerts if rows else []
     return Scene([*alerts, *advance(_end_us(until), state).alerts], state)
 
@@ -191,8 +204,13 @@ def _ready(pattern: Source, events: str, streams: Streams, views: Views = ()) ->
     wanted = _pattern(pattern, known.streams)
     rows = _typed(lines, [stream for name, stream in known.streams.items() if name in wanted.streams])
     state = LaneState(tuple(known.streams.values()), views=tuple(LiveView(view) for view in known.views))
-    state.apply([PatternVersion(wanted.name, 1, dump_pattern(wanted)), Activate(wanted.name, 1)])
+    _watch(state, wanted)
     return wanted, rows, state
+
+
+def _watch(state: LaneState, pattern: Pattern) -> None:
+    """Make a pattern live."""
+    state.apply([PatternVersion(pattern.name, 1, dump_pattern(pattern)), Activate(pattern.name, 1)])
 
 
 def _view_text(source: str) -> str:

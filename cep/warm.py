@@ -67,7 +67,20 @@ STEPS = (
   - {name: a, where: "approved"}
   - {name: n, contiguity: not_followed_by, where: "amount > 1000"}
 """,
+    """
+  - {name: a, where: "amount > 1"}
+  - {name: b, contiguity: followed_by, where: "amount > 2 * a.amount"}
+""",
 )
+
+STRICT = """
+name: warm-strict
+stream: events
+key: [country]
+steps:
+  - {name: a, where: "amount > 1"}
+  - {name: b, contiguity: next, where: "amount > a.amount"}
+"""
 
 KEYS = 5_000
 """Cards with a second each: windows end, and tables are compacted."""
@@ -78,6 +91,7 @@ OPTIONS = (
     "skip: to_next",
     "skip: {to_first: a}",
     "skip: {to_last: a}",
+    "skip: past_last_event\nemit: ordered",
 )
 
 
@@ -136,6 +150,7 @@ def read_records() -> None:
 
 def match_patterns() -> None:
     """Every kind of step, condition, skip and end."""
+    from cep.matcher.records import LOOK_AGAIN
     from cep.testing import scene
 
     countries, events = ("DE", "FR", "NL", "AT"), []
@@ -148,13 +163,17 @@ def match_patterns() -> None:
         )
         events.append(f"{fields} @{number * 4}s")
     for document in documents():
-        state = scene(document, "\n".join(events)).state
+        scene(document, "\n".join(events))
+        state = scene(document, "\n".join(events), until="92s").state  # with partials left to discard
         state.matcher.state.collect(0, state.matcher.tables, state.matcher.now_us)
+        state.matcher.state.counters[LOOK_AGAIN] = 0
         state.matcher.state.compact_keys(state.matcher.tables, state.matcher.now_us)
         for place in range(len(state.running)):
             state.matcher.discard(place)
     keys = "\n".join(f"card={number} amount=1 country=FR approved=true" for number in range(KEYS))
     scene(documents()[0], keys)
+    scene(STRICT, "\n".join(events)).state.matcher.discard(0)
+    scene(documents()[0], "\n".join(events), beside=documents()[1:])
 
 
 VIEW = """

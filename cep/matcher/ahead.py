@@ -72,8 +72,8 @@ def ask_ahead(
 
 @inlined
 def ask_ahead_of_touch(
-    slots: Records, cells: Records, partials: Records, index: Records, direct: I32, slot_table: U32, by_code: bool,
-    lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32,
+    slots: Records, cells: Records, partials: Records, index: Records, width: Int, direct: I32, slot_table: U32,
+    by_code: bool, lone: bool, values: I64, at_us: I64, event_at_us: I64, column: Int, touch_row: I32, touch_plan: I32,
     touch_word: I64, touch: Int, likely_slots: I32, likely_cells: U32,
 ) -> None:  # fmt: skip
     """The same for (row, plan) pairs: a row's columns, a nearer one's place in the table of cells, a nearer one's cell,
@@ -95,12 +95,12 @@ def ask_ahead_of_touch(
         if lone:
             ask_for(slots, slot)
         else:
-            ask_for(index, np.int64(place_of_cell(index, slot, np.int64(touch_plan[far]))))
+            ask_for(index, np.int64(place_of_cell(index, width, slot, np.int64(touch_plan[far]))))
     near = np.uint32(touch + AHEAD_OF_TOUCH // 2)
     slot = np.int64(likely_slots[np.uint32(near & AHEAD_OF_TOUCH - 1)])
     cell = NIL
     if slot >= 0:
-        cell = slots[np.uint32(slot)].cell if lone else likely_cell(index, slot, np.int64(touch_plan[near]))
+        cell = slots[np.uint32(slot)].cell if lone else likely_cell(index, width, slot, np.int64(touch_plan[near]))
         if cell != NIL:
             ask_for(cells, np.int64(cell))
     likely_cells[np.uint32(near & AHEAD_OF_TOUCH - 1)] = cell

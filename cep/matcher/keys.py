@@ -4,10 +4,12 @@
     slots       the rows of `records.SLOT`;  slot_keys int64[slots, KEY_FIELDS_MAX]
     direct      int32[K, codes]   for keys of one string: by its code, 2 * (slot + 1) + 1 if the slot has hot cells
     slot_table  uint32[2^n]       for all others: open addressing at most half full, slot or NIL
-    index       ENTRY[2^n]        cells: open addressing at most half full, by slot and plan
+    index       ENTRY[2^n]        cells: open addressing at most half full, by slot and plan; where that takes no more,
+                ENTRY[K * width]  a place for every slot and plan (width: counters[INDEX_WIDTH], else 0)
 
-Eight plans of one slot have their places in one cache line of the index, and the next eight in another one anywhere: an
-event that concerns many plans reads few lines, and a slot with a thousand cells stands in no other one's way.
+Hashed, eight plans of one slot have their places in one cache line of the index, and the next eight in another one
+anywhere: an event that concerns many plans reads few lines, and a slot with a thousand cells stands in no other one's
+way.
 """
 
 from __future__ import annotations
@@ -137,10 +139,14 @@ def mixed(slot: Int, plan: Int) -> Int:
 
 
 @inlined
-def place_of_cell(index: Records, slot: Int, plan: Int) -> Int:
+def place_of_cell(index: Records, width: Int, slot: Int, plan: Int) -> Int:
     """Where the cell of a key and a plan belongs in the table."""
-    line = np.int64(mixed(slot, plan) >> np.uint64(24)) & ((index.shape[0] >> 3) - 1)
-    return np.uint32(line << 3 | (np.int64(plan) & 7))
+    if width != 0:
+        place = np.int64(slot) * width + np.int64(plan)
+    else:
+        line = np.int64(mixed(slot, plan) >> np.uint64(24)) & ((index.shape[0] >> 3) - 1)
+        place = line << 3 | (np.int64(plan) & 7)
+    return np.uint32(place)
 
 
 @inlined
@@ -150,22 +156,22 @@ def tag_of(slot: Int, plan: Int) -> Int:
 
 
 @inlined
-def likely_cell(index: Records, slot: Int, plan: Int) -> Int:
+def likely_cell(index: Records, width: Int, slot: Int, plan: Int) -> Int:
     """The cell that a key and a plan most likely have, NIL for none; it has to be looked at."""
     tag = tag_of(slot, plan)
     mask = np.uint32(index.shape[0] - 1)
-    at = place_of_cell(index, slot, plan)
+    at = place_of_cell(index, width, slot, plan)
     while index[at].cell != 0 and index[at].tag != tag:
         at = np.uint32((at + 1) & mask)
     return np.uint32(index[at].cell - 1)
 
 
 @inlined
-def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
+def cell_of(cells: Records, index: Records, width: Int, slot: Int, plan: Int) -> Int:
     """The cell of a key and a plan, NIL when there is none."""
     tag = tag_of(slot, plan)
     mask = np.uint32(index.shape[0] - 1)
-    at = place_of_cell(index, slot, plan)
+    at = place_of_cell(index, width, slot, plan)
     found = NIL
     while index[at].cell != 0:
         if index[at].tag == tag:
@@ -178,10 +184,10 @@ def cell_of(cells: Records, index: Records, slot: Int, plan: Int) -> Int:
 
 
 @unfolded
-def place_cell(index: Records, slot: Int, plan: Int, cell: Int) -> None:
+def place_cell(index: Records, width: Int, slot: Int, plan: Int, cell: Int) -> None:
     """Enter a cell into the table."""
     mask = np.uint32(index.shape[0] - 1)
-    at = place_of_cell(index, slot, plan)
+    at = place_of_cell(index, width, slot, plan)
     while index[at].cell != 0:
         at = np.uint32((at + 1) & mask)
     index[at].tag = tag_of(slot, plan)
@@ -206,7 +212,7 @@ def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, s
     cells[cell].bound = np.nan
     cells[cell].trail = NIL
     slots[slot].cell = cell
-    place_cell(index, slot, plan, cell)
+    place_cell(index, counters[INDEX_WIDTH], slot, plan, cell)
     return cell
 
 
@@ -223,4 +229,4 @@ def rebuild(
         place_slot(keyspaces, streams, slots, slot_keys, slot_table, direct, slot)
     for cell in range(counters[N_CELLS]):
         slots[cells[cell].slot].cell = cell
-        place_cell(index, cells[cell].slot, cells[cell].plan, cell)
+        place_cell(index, counters[INDEX_WIDTH], cells[cell].slot, cells[cell].plan, cell)

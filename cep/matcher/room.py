@@ -44,7 +44,9 @@ def room_for(
     if room < most:
         return NEED_CHAINS, 0
     least = min(least, room)
-    room = min(cells.shape[0], index.shape[0] // 2) - counters[N_CELLS]
+    room = (cells.shape[0] if counters[INDEX_WIDTH] != 0 else min(cells.shape[0], index.shape[0] // 2)) - counters[
+        N_CELLS
+    ]
     if room < most:
         return NEED_CELLS, 0
     least = min(least, room)

@@ -72,7 +72,9 @@ class State:
 
     def forget(self) -> None:
         """Every key and partial; the memory stays."""
+        width = self.counters[c.INDEX_WIDTH]
         self.counters[:] = 0
+        self.counters[c.INDEX_WIDTH] = width
         self.counters[[c.FREE_CHAIN, c.FREE_HELD]] = c.NIL
         self.counters[c.LOOK_AGAIN] = LOOK_LEAST
         self.counters[c.N_PARTIALS] = c.BLOCKS_MAX  # the first one is the start state's: nothing seen
@@ -176,8 +178,11 @@ class State:
 
     def rehash(self, tables: Tables) -> None:
         """All tables filled anew, at most half full."""
-        for name, kept in (("slot_table", self.slots), ("index", self.cells)):
-            rows = power_of_two(2 * len(kept))
+        width = -(-len(tables.plans) // 8) * 8
+        hashed = power_of_two(2 * len(self.cells))
+        self.counters[c.INDEX_WIDTH] = width if width * len(self.slots) <= hashed else 0
+        index_rows = width * len(self.slots) if self.counters[c.INDEX_WIDTH] else hashed
+        for name, rows in (("slot_table", power_of_two(2 * len(self.slots))), ("index", index_rows)):
             if len(getattr(self, name)) != rows:
                 setattr(self, name, aligned(rows, getattr(self, name).dtype))
             elif name == "index":

@@ -98,6 +98,7 @@ def step(
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
+    width = counters[INDEX_WIDTH]
     likely_slots[:AHEAD_OF_TOUCH] = -1
     likely_cells[:] = NIL
     if crowded:
@@ -149,14 +150,14 @@ def step(
             if touched:
                 if alone and not crowded and touch + 2 * AHEAD_OF_TOUCH < touches:
                     ask_ahead_of_touch(
-                        slots, cells, partials, index, direct, slot_table, by_code, False, values, at_us, event_at_us,
-                        key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
+                        slots, cells, partials, index, width, direct, slot_table, by_code, False, values, at_us,
+                        event_at_us, key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
                     )  # fmt: skip
                 cell = NIL
                 if slot < NULL_KEY:
                     cell = likely_cells[np.uint32(touch & AHEAD_OF_TOUCH - 1)]
                     if cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan:
-                        cell = cell_of(cells, index, slot, plan)
+                        cell = cell_of(cells, index, width, slot, plan)
             else:
                 if hot == NIL:
                     hot = slots[slot].hot if slot < NULL_KEY else NIL
@@ -225,6 +226,7 @@ def step_touched(
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     lone = plans.shape[0] == 1  # a slot's only cell is its plan's
+    width = counters[INDEX_WIDTH]
     likely_slots[:AHEAD_OF_TOUCH] = -1
     likely_cells[:] = NIL
     budget = np.int64(0)  # rows that every array is known to have room for
@@ -238,7 +240,7 @@ def step_touched(
     while touch < touches:
         if alone and touch + 2 * AHEAD_OF_TOUCH < touches:
             ask_ahead_of_touch(
-                slots, cells, partials, index, direct, slot_table, by_code, lone, values, at_us, event_at_us,
+                slots, cells, partials, index, width, direct, slot_table, by_code, lone, values, at_us, event_at_us,
                 key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
             )  # fmt: skip
         plan = np.uint32(touch_plan[np.uint32(touch)])
@@ -261,7 +263,7 @@ def step_touched(
         if slot < NULL_KEY:
             cell = slots[slot].cell if lone else likely_cells[np.uint32(touch & AHEAD_OF_TOUCH - 1)]
             if not lone and (cell == NIL or cells[cell].slot != slot or cells[cell].plan != plan):
-                cell = cell_of(cells, index, slot, plan)
+                cell = cell_of(cells, index, width, slot, plan)
         need, budget, event = visit(
             plans, states, edges, conditions, updates, ops, args, keyspaces, streams, cells, chains, partials,
             registers, links, events, held, queue, rings, slots, slot_keys, slot_table, direct, index, counters,
@@ -293,6 +295,7 @@ def step_one(
     by_code = alone and keyspaces[0, K_DIRECT] != 0
     key_column = np.uint32(keyspaces[0, K_COLUMNS]) if alone else np.uint32(0)
     crowded = alone and 4 * touches > rows  # most events concern a cell
+    width = counters[INDEX_WIDTH]
     likely_slots[:AHEAD_OF_TOUCH] = -1
     likely_cells[:] = NIL
     if crowded:
@@ -315,7 +318,7 @@ def step_one(
                 ask_ahead(slots, slot_keys, cells, partials, by_code, row, likely_slots)
         elif alone and touched and touch + 2 * AHEAD_OF_TOUCH < touches:
             ask_ahead_of_touch(
-                slots, cells, partials, index, direct, slot_table, by_code, True, values, at_us, event_at_us,
+                slots, cells, partials, index, width, direct, slot_table, by_code, True, values, at_us, event_at_us,
                 key_column, touch_row, touch_plan, touch_word, touch, likely_slots, likely_cells,
             )  # fmt: skip
         event_row = np.uint32(row)

@@ -66,11 +66,11 @@ def plan(name: str, key: str, timeouts: bool = False, skip: Any = "past_last_eve
     return compile_pattern(read_pattern(document, {STREAM.name: STREAM}, name))
 
 
-def batch(seed: int, plans: Sequence[Plan], strings: StringTable) -> Batch:
+def batch(seed: int, plans: Sequence[Plan], strings: StringTable, keys: int = KEYS) -> Batch:
     """So many events, a few in a second, some keys far more frequent than others, some of them NULL."""
     rng = np.random.default_rng(seed)
-    key = (KEYS * rng.random(EVENTS) ** 2).astype(np.int64)
-    codes = np.array([strings.code(f"card-{number}") for number in range(KEYS)])
+    key = (keys * rng.random(EVENTS) ** 2).astype(np.int64)
+    codes = np.array([strings.code(f"card-{number}") for number in range(keys)])
     columns: dict[str, I64] = {
         "card": codes[key],
         "number": key * 1_000_003,
@@ -154,6 +154,22 @@ def test_patterns_do_not_see_each_other() -> None:
     together = found(plans, whole, strings, EVENTS)
     for number, one in enumerate(plans):
         alone = [taken for _, taken in found([one], whole, strings, EVENTS)]
+        assert [taken for place, taken in together if place == number] == alone
+
+
+def test_many_patterns_over_many_keys() -> None:
+    """The table of cells has a place for every key and pattern, once that takes no more than to hash them."""
+    plans, strings = [plan("probes", "card") for _ in range(24)], StringTable()
+    whole = batch(9, plans, strings, keys=2_500)
+    matcher = Matcher()
+    matcher.use(plans, whole.layout, strings.code)
+    together: list[Match] = []
+    for first in range(0, EVENTS, 500):
+        together += told(matcher.process(part(whole, first, first + 500)))
+    assert matcher.state.counters[c.INDEX_WIDTH] == len(plans)
+    alone = [taken for _, taken in found([plans[0]], whole, strings, EVENTS)]
+    assert alone
+    for number in range(len(plans)):
         assert [taken for place, taken in together if place == number] == alone
 
 

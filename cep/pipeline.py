@@ -51,10 +51,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class Running:
-    """A plan in its place. measured: what its measures read, None where it has none."""
+    """A plan in its place. names: of its steps; measured: what its measures read, None where it has none."""
 
     plan: Plan
     mode: Mode
+    names: tuple[str, ...]
     measured: MeasuredFields | None = None
 
 
@@ -164,7 +165,8 @@ class LaneState:
             plan = compile_pattern(replace(pattern, version=version))
         except (InvalidDocument, LimitReached):
             return None
-        return Running(plan, Mode.LIVE, MeasuredFields(pattern, self.streams) if pattern.measures else None)
+        names = tuple(step.name for step in plan.steps)
+        return Running(plan, Mode.LIVE, names, MeasuredFields(pattern, self.streams) if pattern.measures else None)
 
     def start(self, running: Running) -> None:
         """Run a version from here on. Raises LimitReached where the lane has no place for it."""
@@ -292,7 +294,7 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     if not len(matches):
         return []
     types = {(column.stream, column.name): column.type for column in state.layout.columns}
-    steps, sequences, instants = matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist()
+    events = list(zip(matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist(), strict=True))
     measured_of = fields_measured(matches, state)
     keys_of: dict[tuple[str, tuple[str, ...], int], dict[str, KeyValue]] = {}
     alerts = []
@@ -308,15 +310,15 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
         running = state.running[place]
         assert running is not None, "a match of a retired plan"
         plan, pattern = running.plan, running.plan.pattern
-        at_us = instants[last - 1] if kind == c.KIND_MATCH else complete_us
+        taken = events[first:last]
+        at_us = taken[-1][2] if kind == c.KIND_MATCH else complete_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
-        taken = list(zip(steps[first:last], sequences[first:last], instants[first:last], strict=True))
         named = pattern.streams[0], pattern.key, slot
         key = keys_of.get(named)
         if key is None:
             key = keys_of[named] = key_of(pattern, values, types, state)
         measures = measures_of(plan, key, taken, measured_of[place]) if place in measured_of else {}
-        alerts.append(alert_of(plan, told, at_us, key, taken, measures, state))
+        alerts.append(alert_of(pattern, running.names, told, at_us, key, taken, measures, state))
     return alerts
 
 
@@ -351,7 +353,8 @@ def measures_of(
 
 
 def alert_of(
-    plan: Plan,
+    pattern: Pattern,
+    names: Sequence[str],
     kind: AlertKind,
     at_us: int,
     key: dict[str, KeyValue],
@@ -359,23 +362,24 @@ def alert_of(
     measures: Mapping[str, Value | None],
     state: LaneState,
 ) -> Alert:
-    """The alert of one match. taken: (step of the plan, number of the event in the log, the event's own time)."""
-    pattern = plan.pattern
+    """The alert of one match.
+
+    names: of the plan's steps;  taken: (step of the plan, number of the event in the log, the event's own time)
+    """
     events: list[MatchedEvent] = []
     ids: dict[int, list[str]] = {}
     degraded = False
     for step, sequence, event_at_us in taken:
         one = state.captured[sequence]
-        name = plan.steps[step].name
+        name = names[step]
         events.append(one.told.get(name) or bound_to(one, name, event_at_us))
         ids.setdefault(step, []).append(one.event_id)
         degraded = degraded or one.failed
-    read = steps_read(pattern.alert.message)
     bodies: dict[str, list[Event]] = {}
-    for event in events:
+    for event in events if (read := steps_read(pattern.alert.message)) else ():
         if event.step in read:
             bodies.setdefault(event.step, []).append({**msgspec.json.decode(event.event), **event.features})
-    steps = [(plan.steps[step].name, ids[step]) for step in sorted(ids)]
+    steps = [(names[step], ids[step]) for step in sorted(ids)]
     return Alert(
         alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), steps)),
         pattern=pattern.name,

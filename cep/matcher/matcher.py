@@ -227,12 +227,13 @@ class Matcher:
         total = int(offsets[-1])
         steps, sequences, at = np.zeros(total, np.int32), np.zeros(total, np.int64), np.zeros(total, np.int64)
         write_links(state.links, state.events, out, rows, offsets, steps, sequences, at)
+        slot = out["slot"].astype(np.int64)
         matches = Matches(
             plan=out["plan"].astype(np.int64),
             kind=out["kind"].astype(np.int64),
-            slot=out["slot"].astype(np.int64),
+            slot=slot,
             complete_at=out["at"].copy(),
-            keys=state.slot_keys[out["slot"]],
+            keys=state.slot_keys.take(slot, axis=0),
             offsets=offsets,
             steps=steps,
             sequences=sequences,

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from cep.automaton.graph import ALWAYS, FINAL, Action, Edge, Graph, Guard, State, both
+from cep.automaton.graph import ALWAYS, FINAL, Action, Edge, Graph, Guard, State, both, kept
 from cep.language.pattern import Contiguity, Group, Inner, Step, first_steps, flatten
 from events.expression import Expression
 
@@ -151,11 +151,7 @@ class Builder:
         for guard in taken:
             refused = both(refused, guard.negated())
         state = self.graph.states[rest]
-        edges = [
-            replace(edge, guard=guard)
-            for edge in state.edges
-            for guard in both([edge.guard], refused) or [edge.guard & refused[0]]  # never, but its gap ends the partial
-        ]
+        edges = [replace(edge, guard=guard) for edge in state.edges for guard in kept(both([edge.guard], refused))]
         self.graph.states[rest] = replace(state, edges=tuple(edges))
 
     # -- elements -------------------------------------------------------------------------------------------------
@@ -196,12 +192,12 @@ class Builder:
 
     def taken(self, step: Step, scope: Scope) -> list[Guard]:
         """When an element of the step is taken: its condition, and neither until has come."""
-        return both(self.own_until(step), self.condition(step, scope))
+        return kept(both(self.own_until(step), self.condition(step, scope)))
 
     def skip_edges(self, state: int, skip: list[tuple[list[Guard], int]]) -> None:
         """The ways around an optional element."""
         for guards, target in skip:
-            self.graph.append(state, *(Edge(guard, Action.PROCEED, target) for guard in guards))
+            self.graph.append(state, *(Edge(guard, Action.PROCEED, target) for guard in kept(guards)))
 
     def iteration(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], scope: Scope) -> int:
         """One pass through a group's items, then `rest`."""
@@ -286,7 +282,7 @@ class Builder:
         least, most = item.times.at_least, item.times.at_most
         assert most is not None
         if item.greedy and least != most and isinstance(item, Step):
-            self.guard(rest, self.taken(item, scope))
+            self.guard(rest, self.condition(item, scope))
         around = self.ways_around(item, rest, rest, scope)
         entry = rest
         for _ in range(least, most):
@@ -356,7 +352,7 @@ class Builder:
         return self.graph.add(
             State(
                 edges=(
-                    *(Edge(guard, action, rest) for guard in clear),
+                    *(Edge(guard, action, rest) for guard in kept(clear)),
                     *(Edge(guard, Action.KILL, name=step.name) for guard in guards),
                 ),
                 pending=rest == FINAL,

@@ -75,11 +75,23 @@ class Guard:
 
 ALWAYS = Guard()
 
+NEVER = Guard(must=1, must_not=1)
+"""A guard that holds for no event."""
+
 
 def both(left: Iterable[Guard], right: Iterable[Guard]) -> list[Guard]:
     """The conjunction of two disjunctions, impossible parts left out."""
     others = list(right)
     return [joined for one in left for other in others if (joined := one & other).possible]
+
+
+def kept(guards: list[Guard]) -> list[Guard]:
+    """The guards of an edge that stays, as one that is never followed, where none of them is possible.
+
+    What an edge says of gaps then does not depend on who sees that it is never followed: here that is only seen of one
+    condition and its own negation.
+    """
+    return guards or [NEVER]
 
 
 @dataclass(frozen=True, slots=True)

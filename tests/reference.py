@@ -15,6 +15,7 @@ ours differ on purpose (design/semantics.md, Decisions) a docstring here says so
     `gap`                  see `State.gap_us` and `_gap_guard`
     `not-next-at-end`      see `_absent_next`
     `duplicate`            see `match`
+    `group`                see `Builder.iteration` and `Builder.freed`
     `accepted-by-mistake`  see `inlined` and `tests.refusal`
     `nullable-loop`        see `tests.refusal`
 """
@@ -410,9 +411,12 @@ class Builder:
             self.kill(state, behind.name, takes(behind, place))
 
     def freed(self, state: State, item: Item, place: Place) -> State:
-        """`state` as a run finds it that has taken an optional item: the negations before that are over."""
+        """`state` as a run finds it that has taken an optional item: the negations before that are over.
+
+        Where a group's next pass begins, none of them is: Flink loses the way there (`group`).
+        """
         names = {step.name for step in negated_before(place)}
-        if not names or not item.optional:
+        if not names or not item.optional or not state.edges:
             return state
         copy = State(state.kind, gap_us=state.gap_us)
         for edge in state.edges:
@@ -464,9 +468,8 @@ class Builder:
         return state
 
     def iteration(self, group: Group, target: State, place: Place, again: bool) -> State:
-        """A group's steps, once; a group at the very beginning of a sequence is strict."""
-        if not place.before:
-            group = replace(group, contiguity=STRICT)
+        """A group's steps, once. A group that begins another is reached, and left out, as that is."""
+        group = replace(group, contiguity=reached(group, place), optional=group.optional or left_out(place))
         return self.sequence(group.steps, target, place.behind, group, again)
 
     def single(self, step: Step, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
@@ -482,7 +485,7 @@ class Builder:
         if passes is None:
             return state
         waiting = state
-        if optional or (place.head_of and place.head_of.optional and not place.again):
+        if optional or left_out(place):
             waiting = State()
             waiting.add(Action.TAKE, within_gap(gap_us, take), target, step.name, gap_us)
             waiting.add(Action.IGNORE, passes, waiting)
@@ -532,10 +535,9 @@ class Builder:
     def any_order(self, group: Group, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
         """So many members, in every order. What is optional passes over in a state of its own, as a step does."""
         contiguity = reached(group, place) if first else CONTIGUITY_INSIDE[group.inner]
-        if target.edges:
-            target = self.freed(target, group, place)
+        target = self.freed(target, group, place)
         state = waiting = self.one_of(group, group.steps, group.any_of, contiguity, target, place)
-        if optional or (place.head_of and place.head_of.optional and not place.again):
+        if optional or left_out(place):
             state = State(edges=[replace(edge) for edge in waiting.edges])
             (self.stop_here if first else self.stop_inside)(waiting, place)
         if optional:
@@ -581,6 +583,11 @@ def reached(item: Item, place: Place) -> Contiguity:
     if group is None:
         return item.contiguity if place.before else STRICT
     return CONTIGUITY_INSIDE[group.inner] if place.again else group.contiguity
+
+
+def left_out(place: Place) -> bool:
+    """Does a way around the group that begins here begin here too?"""
+    return place.head_of is not None and place.head_of.optional and not place.again
 
 
 def heads(item: Item) -> list[Step]:

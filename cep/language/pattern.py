@@ -87,7 +87,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps that share a quantifier.
+    """Steps that share a quantifier. The first of them is reached as the group is: its contiguity has no meaning.
 
     any_of: 0 where the steps come in their order; else so many of them come, in any order (a `permute`), each reached
             from the one before it as `inner` says; their own contiguity has no meaning
@@ -166,7 +166,8 @@ def opened(items: tuple[Step | Group, ...], at_end: bool = True) -> tuple[Step |
             result.append(item)
             continue
         if item.any_of:
-            result.append(replace(item, steps=tuple(strict(opened((member,))[0]) for member in item.steps)))
+            members = (opened((member,))[0] for member in item.steps)
+            result.append(replace(item, steps=tuple(replace(member, contiguity=Contiguity.NEXT) for member in members)))
             continue
         last = at_end and place == len(items) - 1
         inside = opened(item.steps, last and item.times.single)
@@ -176,13 +177,6 @@ def opened(items: tuple[Step | Group, ...], at_end: bool = True) -> tuple[Step |
         else:
             result.append(replace(item, steps=inside))
     return tuple(result)
-
-
-def strict(item: Step | Group) -> Step | Group:
-    """The item, its first event reached as `next`."""
-    if isinstance(item, Step) or item.any_of:
-        return replace(item, contiguity=Contiguity.NEXT)
-    return replace(item, contiguity=Contiguity.NEXT, steps=(strict(item.steps[0]), *item.steps[1:]))
 
 
 def flatten(steps: tuple[Step | Group, ...]) -> list[Step]:

@@ -101,7 +101,7 @@ def read_match(found: dict[str, list[int]], order: list[str]) -> Match:
 
 
 def read_pattern(document: Json, name: str) -> Pattern:
-    """A pattern in our syntax. Beyond the format of the file: `emit`, `timeouts: false`, two `streams`."""
+    """A pattern in our syntax. Beyond the format of the file: `emit`, `timeouts: false`, two `streams`, no `where`."""
     skip = document.get("skip", {})
     return Pattern(
         name=name,
@@ -133,7 +133,7 @@ def read_item(stage: Json) -> Step | Group:
     return Step(
         name=stage["name"],
         contiguity=CONTIGUITY[stage["contiguity"]],
-        where=joined("or", [stage["where"], *stage.get("or", [])]),
+        where=joined("or", [stage["where"], *stage.get("or", [])]) if "where" in stage else None,
         times=Times(*stage.get("times", (1, 1))),
         inner=INNER[stage.get("combinations")],
         greedy=stage.get("greedy", False),

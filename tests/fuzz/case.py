@@ -58,7 +58,10 @@ def random_case(seed: int) -> Case:
     beside = with_more(random_document(rng), rng) if rng.random() < 0.3 else None
     cuts = random_cuts(len(events), rng)
     moves = tuple(sorted(rng.sample(cuts, k=min(rng.choice((0, 1, 1, 2)), len(cuts)))))
-    return Case(document, events, cuts, moves, beside, rng.random() < 0.25)
+    jumps = rng.random() < 0.25
+    if rng.random() < 0.5:
+        document = as_authors_write(document)
+    return Case(document, events, cuts, moves, beside, jumps)
 
 
 def with_more(document: Json, rng: Random) -> Json:
@@ -73,6 +76,16 @@ def with_more(document: Json, rng: Random) -> Json:
         for stage in stages:
             if "group" not in stage:
                 stage["stream"] = rng.choices(STREAMS, (7, 3))[0]
+    return document
+
+
+def as_authors_write(document: Json) -> Json:
+    """The document without what a file of patterns leaves away: how the first step is reached, a condition for all."""
+    for stage in every_stage(document["stages"]):
+        if stage["contiguity"] == "begin":
+            stage["contiguity"] = "followed_by"
+        if stage.get("where") == {"true": True} and "or" not in stage:
+            del stage["where"]
     return document
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from cep.automaton.plan import Plan
-from tests.fuzz.case import Case, every_stage, random_case, text_of
+from tests.conformance.cases import STREAMS, Json
+from tests.fuzz.case import Case, every_stage, numbered, random_case, text_of
 from tests.fuzz.compare import Answer, Outcome, ask, in_batches
 from tests.fuzz.search import search, show
 from tests.fuzz.shrink import smallest
@@ -19,7 +20,7 @@ CHUNKS, SEEDS = 10, 350
 CONTIGUITIES = {"next", "followed_by", "followed_by_any", "not_next", "not_followed_by"}
 OF_STAGES = {"any_of", "greedy", "group", "optional", "or", "times", "until"}
 OPTIONS = OF_STAGES | {
-    "consecutive", "allow", "nested", "gap_ms", "within_ms", "streams", "timeouts", "eager", "ordered",
+    "bare", "consecutive", "allow", "nested", "gap_ms", "within_ms", "streams", "timeouts", "eager", "ordered",
     "no_skip", "skip_next", "past_last", "first", "last",
 }  # fmt: skip
 WAYS = {"keys", "cuts", "moves", "beside", "jumps", "tie", "null"}
@@ -52,6 +53,7 @@ def traits(case: Case) -> set[str]:
     found = {stage["contiguity"] for stage in stages} - {"begin"}
     found |= {option for stage in stages for option in stage} & OF_STAGES
     found |= {stage["combinations"] for stage in stages if "combinations" in stage}
+    found |= {"bare" for stage in stages if not {"where", "group"} & stage.keys()}
     found |= {"gap_ms" for stage in stages if "gap_ms" in stage}
     found |= {"nested" for stage in stages for inside in stage.get("group", ()) if "group" in inside}
     found |= set(case.document) & {"within_ms", "streams", "timeouts"}
@@ -62,6 +64,53 @@ def traits(case: Case) -> set[str]:
     found |= {"tie"} if instants and max(instants.values()) > 1 else set()
     found |= {"null"} if any(None in event.fields.values() for _, event in case.events) else set()
     return found | ({"keys"} if len({key for key, _ in case.events}) > 1 else set())
+
+
+def stage(name: str, contiguity: str, kind: str = "", **options: object) -> Json:
+    """A step that takes events of one kind, or all."""
+    return {"name": name, "contiguity": contiguity, **({"where": {"kind": kind}} if kind else {}), **options}
+
+
+FREED = [stage("s", "begin", "a"), stage("n", "not_followed_by", "c"), stage("t", "followed_by", "b", optional=True)]
+
+
+@pytest.mark.parametrize(
+    ("document", "events", "found"),
+    [
+        pytest.param(
+            {
+                "stages": [
+                    stage("s", "begin", "a"),
+                    stage("t", "followed_by", "b", times=[1, None], optional=True, until={"kind": "b"}),
+                    stage("u", "followed_by", "d", gap_ms=2),
+                ],
+                "within_ms": 8,
+            },
+            "a@3 c@9",
+            2,
+            id="a loop that can take nothing keeps its partial from ending by the gap behind it",
+        ),
+        pytest.param(
+            {"stages": [{"contiguity": "begin", "group": FREED, "times": [2, None]}]},
+            "a@1 a@2 a@3 b@4",
+            6,
+            id="what one pass through a group may take every pass may",
+        ),
+        pytest.param(
+            {"stages": [stage("s", "begin", times=[1, None], greedy=True), stage("t", "next", "b")], "within_ms": 8},
+            "a@1 b@2",
+            2,
+            id="a greedy loop that takes every event leaves none to the next step",
+        ),
+    ],
+)
+def test_what_was_decided(document: Json, events: str, found: int) -> None:
+    """What the kernel or the reference once answered wrongly, each with how many matches and time-outs it has."""
+    read = [text.split("@") for text in events.split()]
+    keyed = [(0, Event(0, 1_000 * int(at), {"kind": kind, "v": 0}, STREAMS[0])) for kind, at in read]
+    outcome = ask(Case(document, numbered(keyed)))
+    assert not outcome.disagreement
+    assert outcome.found == found
 
 
 def forgetful(case: Case, plans: Sequence[Plan], cuts: Sequence[int]) -> Answer:

@@ -181,6 +181,10 @@ class _Link:
             found.append(before)
         return found[::-1]
 
+    def taken(self) -> list[tuple[int, int]]:
+        """Which events for which steps: links that have this in common are equal."""
+        return [(link.place, link.step) for link in self.chain()]
+
 
 @dataclass(slots=True, eq=False)
 class _Partial:
@@ -266,8 +270,7 @@ class _Interpreter:
             if self.plan.pattern.timeouts:
                 self.run.story.append(Found(0, "timeout", at_us, None, self.taken(link)))
             return []
-        twin = self.plan.distinct and link.closed
-        link.closed = self.plan.distinct
+        twin = link.closed
         complete = [] if twin else [self.complete("absence", at_us, link, partial.start)]
         what = "equal to a match before" if twin else f"match {complete[0].number}"
         self.end(partial, Why.MATCHED, at_us, None, f"{what}: {said}, and what must not come did not")
@@ -350,10 +353,8 @@ class _Interpreter:
             if edge.action is Action.TAKE:
                 link = _Link(before, edge.step, place)
             assert link is not None, "the start ignores nothing"
-            if edge.action is Action.IGNORE and self.plan.distinct:
-                if link.closed:
-                    continue
-                link.closed = True
+            if edge.action is Action.IGNORE and link.closed:
+                continue
             complete.append(self.complete("match", self.at_us(place), link, start))
             takes = f"takes it as {self.plan.steps[edge.step].name}" if edge.action is Action.TAKE else "leaves it"
             did.append(f"{takes}: match {complete[-1].number} is complete")
@@ -401,13 +402,15 @@ class _Interpreter:
             self.skip(first, at_us, place)
 
     def distinct(self, complete: Sequence[_Complete], at_us: int, place: int | None) -> list[_Complete]:
-        """Of equal neighbours the first."""
+        """Of equal neighbours the first. What holds just the same is not to complete it again without an event."""
         kept: list[_Complete] = []
         for one in complete:
             if kept and _compare(kept[-1], one) == 0:
                 self.run.story.append(Dropped(one.number, at_us, place, f"it is the same as match {kept[-1].number}"))
             else:
                 kept.append(one)
+                for partial in self.partials:
+                    partial.link.closed |= partial.link.taken() == one.link.taken()
         return kept
 
     def out(self, one: _Complete, at_us: int, place: int | None) -> None:

@@ -137,6 +137,25 @@ def distinct_matches(links: Records, matches: Records, count: Int) -> Int:
     return kept
 
 
+@compiled
+def close_equals(
+    cells: Records, partials: Records, links: Records, matches: Records, cell: Int, count: Int
+) -> None:  # fmt: skip
+    """Close the partials that hold just what a match holds: they are not to complete it again without an event.
+
+    O(partials of the cell, plus matches by partials of their start).
+    """
+    first = cells[cell].first
+    for place in range(count):
+        while first != NIL and partials[first].event < matches[place].event:
+            first = partials[first].next
+        partial = first
+        while partial != NIL and partials[partial].event == matches[place].event:
+            if compare(links, partials[partial].link, matches[place].link) == 0:
+                links[partials[partial].link].closed = 1
+            partial = partials[partial].next
+
+
 @unfolded
 def bound_of(links: Records, skip: Int, skip_step: Int, event: Int, link: Int) -> Int:
     """What began before this event is removed by the match; 0 removes nothing."""
@@ -237,6 +256,8 @@ def emit(
         sort_matches(links, matches, count)
         if plans[plan].distinct != 0:
             count = distinct_matches(links, matches, count)
+    if plans[plan].waits != 0:
+        close_equals(cells, partials, links, matches, cell, count)
     if skip == SKIP_NONE:
         for place in range(count):
             one = matches[place]

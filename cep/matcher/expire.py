@@ -216,10 +216,9 @@ def expire(
                 if end <= last and end != NEVER:
                     link = partials[partial].link
                     if states[plans[plan].states + partials[partial].state].pending != 0:
-                        if plans[plan].distinct == 0 or links[link].closed == 0:
+                        if links[link].closed == 0:
                             set_match(matches, count, end, partials[partial].event, link, KIND_ABSENCE)
                             count += 1
-                        links[link].closed = plans[plan].distinct
                     else:
                         counters[TIMED_OUT] += 1
                         if plans[plan].timeouts != 0:

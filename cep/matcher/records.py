@@ -77,7 +77,8 @@ PLAN = record(
     blocks="u4",  # rows of a partial with its registers
     keyspace="u4",
     edges_max="u4",  # most edges of one state
-    distinct="u4",  # 1: equal matches of one event are one match
+    distinct="u4",  # 1: equal matches are one match
+    waits="u4",  # 1: and one may be complete without a further event, so later than its equal
     timeouts="u4",  # 1: timed-out partials are an output
     jumps="u4",  # 1: several windows of a key may end at one stroke (see `expire`)
     ring="u4",  # the ring of its window, NIL for none
@@ -192,7 +193,7 @@ BLOCK = 8
 """int64 of one row of partials."""
 BLOCKS_MAX = (MASKS + 1 + REGISTERS_MAX + BLOCK - 1) // BLOCK
 
-LINK = record(prev="u4", event="u4", step="u4", closed="u4")  # closed 1: a match without a further event came out
+LINK = record(prev="u4", event="u4", step="u4", closed="u4")  # closed 1: a match of just these came out
 EVENT = record(sequence="i8", at="i8", now="i8")  # number in the log, own time, instant of matching
 HELD = record(at="i8", next="u4", event="u4", link="u4", kind="u4")  # instant at which it was complete, its start
 DUE = record(at="i8", cell="u4")  # an entry of a ring

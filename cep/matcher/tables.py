@@ -278,6 +278,7 @@ class _Laying:
                 "cap": self.partials_max,
                 "keyspace": space,
                 "distinct": int(plan.distinct),
+                "waits": int(plan.distinct and any(map(may_wait, plan.states))),
                 "timeouts": int(pattern.timeouts),
                 "jumps": int(self.jumps),
                 "ring": int(c.NIL),
@@ -670,6 +671,11 @@ def kept_by_a_match(plan: Plan, strict: int) -> int:
         places = [place for place, one in enumerate(plan.states) if plan.steps[one.step].name == plan.pattern.skip_to]
         first = places[0 if skip is Skip.TO_FIRST else -1] if places else 0
     return sum(1 << state for state in range(1, strict) if state <= strict - first)
+
+
+def may_wait(state: State) -> bool:
+    """May a partial in this state become a match by no further event of its own?"""
+    return state.pending or any(edge.action is Action.IGNORE and edge.target == FINAL for edge in state.edges)
 
 
 def has_bound(condition: Mapping[str, float]) -> bool:

@@ -138,10 +138,8 @@ def branch(
             taken_step = edges[edge].step
             taken = new_link(links, counters, link, event, taken_step)
         if target == NIL:
-            if not takes and plans[plan].distinct != 0:
-                if links[link].closed != 0:
-                    continue
-                links[link].closed = 1
+            if not takes and links[link].closed != 0:
+                continue
             set_match(matches, count, now, partials[partial].event, taken if takes else link, KIND_MATCH)
             count += 1
             continue

@@ -71,6 +71,7 @@ def stage(name: str, contiguity: str, kind: str = "", **options: object) -> Json
     return {"name": name, "contiguity": contiguity, **({"where": {"kind": kind}} if kind else {}), **options}
 
 
+LOOK_BACK = [stage("s", "begin", "a", times=[1, None]), stage("n", "not_next", "b")]
 FREED = [stage("s", "begin", "a"), stage("n", "not_followed_by", "c"), stage("t", "followed_by", "b", optional=True)]
 
 
@@ -101,6 +102,12 @@ FREED = [stage("s", "begin", "a"), stage("n", "not_followed_by", "c"), stage("t"
             "a@1 b@2",
             2,
             id="a greedy loop that takes every event leaves none to the next step",
+        ),
+        pytest.param(
+            {"stages": [{"contiguity": "begin", "group": LOOK_BACK, "times": [1, 2]}]},
+            "a@1 a@2 a@3 a@4",
+            10,
+            id="of equal matches the one that a further event completes does not come again",
         ),
     ],
 )

@@ -20,7 +20,7 @@ import numpy as np
 from cep.matcher.lists import drop_chains, kill_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from events.columns import I64
-from events.kernel import Int, compiled, inlined, unfolded
+from events.kernel import Int, compiled, inlined, seldom, unfolded
 
 SKIP_NONE, SKIP_TO_NEXT, SKIP_PAST_LAST, SKIP_TO_FIRST, SKIP_TO_LAST = range(5)
 
@@ -138,9 +138,7 @@ def distinct_matches(links: Records, matches: Records, count: Int) -> Int:
 
 
 @compiled
-def close_equals(
-    cells: Records, partials: Records, links: Records, matches: Records, cell: Int, count: Int
-) -> None:  # fmt: skip
+def close_equals(cells: Records, partials: Records, links: Records, matches: Records, cell: Int, count: Int) -> None:
     """Close the partials that hold just what a match holds: they are not to complete it again without an event.
 
     O(partials of the cell, plus matches by partials of their start).
@@ -256,7 +254,7 @@ def emit(
         sort_matches(links, matches, count)
         if plans[plan].distinct != 0:
             count = distinct_matches(links, matches, count)
-    if plans[plan].waits != 0:
+    if seldom(plans[plan].waits != 0):
         close_equals(cells, partials, links, matches, cell, count)
     if skip == SKIP_NONE:
         for place in range(count):

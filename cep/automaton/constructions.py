@@ -319,7 +319,8 @@ class Builder:
         for _ in range(item.times.at_least - 1):
             again = self.element(item, again, [], True, scope)
             self.graph.append(again, *self.loop_kills(scope))
-        skip = self.ways_around(item, rest, plain, scope) if item.optional else []
+        unguarded = plain if inside == rest else rest  # what is left out ends no absence, and guards a copy only
+        skip = self.ways_around(item, rest, unguarded, scope) if item.optional else []
         return self.element(item, again, skip, False, scope)
 
     def loop_of_step(self, step: Step, around: list[tuple[list[Guard], int]], scope: Scope) -> int:

@@ -71,6 +71,14 @@ def stage(name: str, contiguity: str, kind: str = "", **options: object) -> Json
     return {"name": name, "contiguity": contiguity, **({"where": {"kind": kind}} if kind else {}), **options}
 
 
+LEFT_OUT = [
+    stage("s", "begin", "a"),
+    stage("n", "not_followed_by", "c"),
+    stage(
+        "t", "followed_by", times=[1, None], greedy=True, optional=True, until={"any": [{"kind": "b"}, {"kind": "c"}]}
+    ),
+    stage("u", "followed_by_any", "d"),
+]
 LOOK_BACK = [stage("s", "begin", "a", times=[1, None]), stage("n", "not_next", "b")]
 FREED = [stage("s", "begin", "a"), stage("n", "not_followed_by", "c"), stage("t", "followed_by", "b", optional=True)]
 
@@ -108,6 +116,12 @@ FREED = [stage("s", "begin", "a"), stage("n", "not_followed_by", "c"), stage("t"
             "a@1 a@2 a@3 a@4",
             10,
             id="of equal matches the one that a further event completes does not come again",
+        ),
+        pytest.param(
+            {"stages": LEFT_OUT},
+            "a@1 b@2 c@3 d@4",
+            0,
+            id="a greedy loop that its until leaves out does not end the absence before it",
         ),
     ],
 )

@@ -15,7 +15,6 @@ ours differ on purpose (design/semantics.md, Decisions) a docstring here says so
     `gap`                  see `State.gap_us` and `_gap_guard`
     `not-next-at-end`      see `_absent_next`
     `duplicate`            see `match`
-    `group`                see `Builder.iteration` and `Builder.freed`
     `accepted-by-mistake`  see `inlined` and `tests.refusal`
     `nullable-loop`        see `tests.refusal`
 """
@@ -413,10 +412,10 @@ class Builder:
     def freed(self, state: State, item: Item, place: Place) -> State:
         """`state` as a run finds it that has taken an optional item: the negations before that are over.
 
-        Where a group's next pass begins, none of them is: Flink loses the way there (`group`).
+        Where a group's next pass begins, nothing is known of it yet, and the way is lost: so in Flink.
         """
         names = {step.name for step in negated_before(place)}
-        if not names or not item.optional or not state.edges:
+        if not names or not item.optional:
             return state
         copy = State(state.kind, gap_us=state.gap_us)
         for edge in state.edges:
@@ -468,8 +467,9 @@ class Builder:
         return state
 
     def iteration(self, group: Group, target: State, place: Place, again: bool) -> State:
-        """A group's steps, once. A group that begins another is reached, and left out, as that is."""
-        group = replace(group, contiguity=reached(group, place), optional=group.optional or left_out(place))
+        """A group's steps, once. A group that begins another is strict, and left out as that is."""
+        contiguity = group.contiguity if place.before else STRICT
+        group = replace(group, contiguity=contiguity, optional=group.optional or left_out(place))
         return self.sequence(group.steps, target, place.behind, group, again)
 
     def single(self, step: Step, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
@@ -535,7 +535,8 @@ class Builder:
     def any_order(self, group: Group, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
         """So many members, in every order. What is optional passes over in a state of its own, as a step does."""
         contiguity = reached(group, place) if first else CONTIGUITY_INSIDE[group.inner]
-        target = self.freed(target, group, place)
+        if target.edges:
+            target = self.freed(target, group, place)
         state = waiting = self.one_of(group, group.steps, group.any_of, contiguity, target, place)
         if optional or left_out(place):
             state = State(edges=[replace(edge) for edge in waiting.edges])

@@ -112,7 +112,7 @@ class Builder:
         return both(self.until(scope), self.bits(step.where, step.stream).negated())
 
     def outer(self, item: Item, scope: Scope) -> Contiguity:
-        """How the first element is reached: a group's head, be it a group too, is reached as the group is."""
+        """How the first element is reached: a group's head is reached as the group is."""
         return scope.reached if scope.head else item.contiguity
 
     def inner(self, step: Step, scope: Scope) -> Contiguity:
@@ -130,8 +130,11 @@ class Builder:
         return self.kills((scope.next_not,) if scope.next_not else ())
 
     def without_nots(self, rest: int, optional: bool, scope: Scope) -> int:
-        """`rest` once an optional element was taken: the absences before that element no longer count."""
-        if rest == FINAL or not optional or not scope.nots or self.is_open(rest):
+        """`rest` once an optional element was taken: the absences before that element no longer count.
+
+        Where `rest` is the end of a loop's body, nothing is left of it: the way is lost, as in Flink.
+        """
+        if rest == FINAL or not optional or not scope.nots:
             return rest
         names = {absence.name for absence in scope.nots}
         edges = []
@@ -202,12 +205,16 @@ class Builder:
             self.graph.append(state, *(Edge(guard, Action.PROCEED, target) for guard in kept(guards)))
 
     def iteration(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], again: bool, scope: Scope) -> int:
-        """One pass through a group's items, then `rest`. again: is it a further pass of a loop?"""
+        """One pass through a group's items, then `rest`. again: is it a further pass of a loop?
+
+        A group that begins another is reached as `next`, as in Flink.
+        """
+        reached = STRICT if scope.head else group.contiguity
         inside = Scope(
             next_not=scope.next_not,
             group=group,
             first=not again,
-            reached=INNER[group.inner] if again else self.outer(group, scope),
+            reached=INNER[group.inner] if again else reached,
             left_out=not again and (group.optional or left_out_by_head(scope)),
         )
         entry = self.sequence(group.steps, rest, inside)
@@ -222,7 +229,7 @@ class Builder:
         What is awaited follows from what was taken, not from the order in which it came: a state per set of members
         taken so far, 2^k of them and not k!, and no two paths to one match.
         """
-        onward = self.without_nots(rest, group.optional, scope)
+        onward = rest if rest != FINAL and self.is_open(rest) else self.without_nots(rest, group.optional, scope)
         places = range(len(group.steps))
         between = INNER[group.inner]
         states = {frozenset(taken): onward for taken in combinations(places, group.any_of)}

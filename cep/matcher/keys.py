@@ -217,6 +217,20 @@ def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, s
 
 
 @compiled
+def relink(plans: Records, cells: Records, slots: Records, registers: I64, counters: I64) -> None:
+    """The lists of hot cells anew, of those that are hot and in their order, whatever the loops before left there."""
+    for slot in range(counters[N_SLOTS]):
+        slots[slot].hot = NIL
+    for cell in range(counters[N_CELLS] - 1, -1, -1):
+        if cells[cell].trail != NIL and registers[np.uint32(np.int64(cells[cell].trail) * BLOCK)] == 0:
+            cells[cell].interest = 0
+        cells[cell].hot = cells[cell].interest & plans[cells[cell].plan].always != 0
+        if cells[cell].hot != 0:
+            cells[cell].hot_next = slots[cells[cell].slot].hot
+            slots[cells[cell].slot].hot = cell
+
+
+@compiled
 def rebuild(
     keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, cells: Records,
     index: Records, counters: I64,

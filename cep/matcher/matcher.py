@@ -95,6 +95,9 @@ class Matcher:
         modes: one per plan; all live without it
         """
         assert len(plans) >= len(self.plans), "a place is left, not lost: its cells are there"
+        for place, (before, plan) in enumerate(zip(self.plans, plans, strict=False)):
+            if plan is None and before is not None:
+                self.discard(place)
         self.plans = list(plans)
         modes = modes or [Mode.LIVE] * len(self.plans)
         widest = self.tables.widest  # rows that such a partial has left fit no narrower one

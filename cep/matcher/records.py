@@ -166,7 +166,7 @@ CELL = record(
     held="u4",  # matches held back, by start
     hot="u4",  # 1: in its slot's list of hot cells
     hot_next="u4",
-    trail="u4",  # NIL for none (see `trail`)
+    trail="u4",  # NIL for none (see `trail`); with one, `count` is 1 whatever is open on it
     interest="i8",  # bits that can move one of its partials (never too few)
     bound="f8",  # no partial satisfies the plan's bounded condition for a field on this side of it
 )

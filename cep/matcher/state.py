@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cep.matcher import records as c
 from cep.matcher.collect import collect, compact_cells
 from cep.matcher.expire import sweep
-from cep.matcher.keys import rebuild
+from cep.matcher.keys import rebuild, relink
 from cep.matcher.records import U32, Records
 from cep.matcher.tables import Tables
 from events.columns import I32, I64
@@ -114,6 +114,7 @@ class State:
             state["ring"] = self.ring_of(int(state["gap"]), 1)
         if len(self.direct) < len(tables.keyspaces) // tables.streams:
             self.direct = aligned((len(tables.keyspaces) // tables.streams, self.direct.shape[1]), np.int32)
+        relink(tables.plans, self.cells, self.slots, self.registers, self.counters)
         self.rehash(tables)
 
     def ring_of(self, within: int, gap: int) -> int:

@@ -399,7 +399,7 @@ def step_strict(
         begins = np.int64(starts) & holds(edges, start, word)
         trail = np.uint32(trails[event_row])
         slot = NIL
-        if seldom(bool(budget < length and (trail != NIL or begins != 0))):
+        if seldom(bool(budget < length)):
             need, budget = room_for(
                 counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
                 length,
@@ -428,6 +428,7 @@ def step_strict(
                     cells[cell].interest = ANY
                     if cells[cell].hot == 0:
                         cells[cell].hot = 1
+                        cells[cell].hot_next = slots[slot].hot
                         heat(keyspaces, slots, direct, space, space, values, event_row, slot, cell)
         if seldom(need != DONE):
             counters[RESUME_ROW] = row

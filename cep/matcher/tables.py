@@ -233,7 +233,7 @@ class _Laying:
                 self.predicate(number, bit, one, plan)
             always |= (1 << bit) if one.always else 0
             history |= (1 << bit) if one.history is not None else 0
-        bound = self.bound_of(plan, history, base)
+        bound = self.bound_of(plan, history, base) if trail is None else -1
         updates = [self.step_updates(plan, place) for place in range(len(plan.steps))]
         first_state = len(self.states)
         gaps = any(edge.gap_us for state in plan.states for edge in state.edges) or any(
@@ -710,7 +710,7 @@ def average_of(history: History, registers: Sequence[History]) -> tuple[int, int
 def fast_form(expression: Expression) -> tuple[Field, str, History, float] | None:
     """`field OP history` or `field OP constant * history`, either way round, of one type; None for anything else.
 
-    With a factor or an average both sides must be float64, so that the arithmetic is the program's own.
+    With a factor or an average both sides must be float64, what is averaged too: the arithmetic is the program's own.
     """
     if not isinstance(expression, Binary) or expression.op not in OPERATORS:
         return None
@@ -731,6 +731,6 @@ def fast_form(expression: Expression) -> tuple[Field, str, History, float] | Non
         factor, right = float(one.value), other
     if not isinstance(right, History) or right.type != left.type:
         return None
-    if right.aggregate == "avg" and left.type != FLOAT64:
+    if right.aggregate == "avg" and (left.type != FLOAT64 or right.of != FLOAT64):
         return None
     return left, op, right, factor

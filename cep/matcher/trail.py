@@ -61,7 +61,7 @@ def place_at(base: Int, newest: Int, back: Int, places: Int, width: Int) -> Int:
 
 
 @inlined
-def place_of(plans: Records, registers: I64, plan: Int, base: Int, back: Int) -> Int:
+def place_before(plans: Records, registers: I64, plan: Int, base: Int, back: Int) -> Int:
     """The same of a trail of a plan."""
     width = FIELDS + np.int64(plans[plan].fields)
     return place_at(base, registers[np.uint32(base + 1)], back, np.int64(plans[plan].strict) - 1, width)
@@ -113,7 +113,7 @@ def recall(
         missing = back < 0
         value = np.int64(0)
         if not missing and field != NO_FIELD:
-            place = place_of(plans, registers, plan, base, back)
+            place = place_before(plans, registers, plan, base, back)
             value = registers[np.uint32(place + FIELDS + field)]
             missing = (registers[place] >> 32 >> field) & 1 != 0
             if updates[update].real != 0:
@@ -137,7 +137,7 @@ def held_on_trail(
     while bits != 0:
         condition = np.uint32(first + trailing_zeros(bits))
         held = False
-        if not seldom(conditions[condition].fast == 0):
+        if conditions[condition].fast != 0:
             back = state - 1 - np.int64(conditions[condition].state)
             place = place_at(base, newest, max(back, np.int64(0)), places, width)
             slot = np.int64(conditions[condition].slot)
@@ -170,13 +170,13 @@ def write_match(
     apart()
     length = np.int64(plans[plan].strict)
     base = base_of(trail)
-    start = np.uint32(registers[place_of(plans, registers, plan, base, length - 2)])
+    start = np.uint32(registers[place_before(plans, registers, plan, base, length - 2)])
     link = NIL
     for state in range(length):
         edge = np.uint32(states[np.uint32(plans[plan].states + state)].lo)
         taken = np.uint32(event)
         if state < length - 1:
-            taken = np.uint32(registers[place_of(plans, registers, plan, base, length - 2 - state)])
+            taken = np.uint32(registers[place_before(plans, registers, plan, base, length - 2 - state)])
         link = new_link(links, counters, link, taken, edges[edge].step)
     counters[MATCHED] += 1
     write(out, counters, plan, slot, sequence, now, KIND_MATCH, link, start)
@@ -254,6 +254,21 @@ def follow(
     return moved, event
 
 
+@compiled
+def follow_apart(
+    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
+    registers: I64, links: Records, events: Records, counters: I64, out: Records, stack: I64, values: I64, nulls: U8,
+    event_at_us: I64, row: Int, sequence: Int, now: Int, plan: Int, slot: Int, trail: Int, word: Int, begins: Int,
+    event: Int,
+) -> tuple[Int, Int]:  # fmt: skip
+    """`follow` as a function of its own, for loops that seldom come here."""
+    apart()
+    return follow(
+        plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack, values,
+        nulls, event_at_us, row, sequence, now, plan, slot, trail, word, begins, event,
+    )  # fmt: skip
+
+
 @inlined
 def furthest(opened: Int) -> Int:
     """How many events the partial has that began first, of those that are open; 0 for none."""
@@ -269,7 +284,7 @@ def mark_trail(plans: Records, cells: Records, registers: I64, cell: Int, new_ev
     """Mark the events of a trail that an open partial has taken (see `collect`)."""
     base = base_of(cells[cell].trail)
     for back in range(furthest(registers[base])):
-        new_event[np.uint32(registers[place_of(plans, registers, cells[cell].plan, base, back)])] = 0
+        new_event[np.uint32(registers[place_before(plans, registers, cells[cell].plan, base, back)])] = 0
 
 
 @inlined
@@ -277,7 +292,7 @@ def move_trail(plans: Records, cells: Records, registers: I64, cell: Int, new_ev
     """Give these events their new places."""
     base = base_of(cells[cell].trail)
     for back in range(furthest(registers[base])):
-        place = place_of(plans, registers, cells[cell].plan, base, back)
+        place = place_before(plans, registers, cells[cell].plan, base, back)
         moved = np.int64(new_event[np.uint32(registers[place])])
         registers[place] = registers[place] >> 32 << 32 | moved
 
@@ -286,8 +301,12 @@ def move_trail(plans: Records, cells: Records, registers: I64, cell: Int, new_ev
 def is_over(plans: Records, cells: Records, registers: I64, cell: Int, now: Int) -> bool:
     """Is nothing open on a cell's trail, or nothing that time has left?"""
     base = base_of(cells[cell].trail)
-    newest = place_of(plans, registers, cells[cell].plan, base, 0)
-    return bool(registers[base] == 0 or registers[np.uint32(newest + 1)] + plans[cells[cell].plan].lasts <= now)
+    opened = registers[base]
+    over = opened == 0
+    if not over:  # the one in the first state began last
+        began = place_before(plans, registers, cells[cell].plan, base, trailing_zeros(opened) - 1)
+        over = registers[np.uint32(began + 1)] + plans[cells[cell].plan].lasts <= now
+    return bool(over)
 
 
 @compiled

@@ -28,7 +28,7 @@ from cep.matcher.lists import (
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
-from cep.matcher.trail import follow, holds, new_trail
+from cep.matcher.trail import follow_apart, holds, new_trail
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, apart, ask_for, compiled, inlined, seldom, trailing_zeros, unfolded
 
@@ -300,7 +300,7 @@ def visit(
         trail = cells[cell].trail
         if trail == NIL:
             trail = new_trail(plans, cells, partials, registers, counters, cell)
-        opened, event = follow(
+        opened, event = follow_apart(
             plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack,
             values, nulls, event_at_us, row, sequence, now, plan, slot, trail, word, begins, event,
         )  # fmt: skip
@@ -429,6 +429,8 @@ def visit(
         seen = word
         if seldom(word & plans[plan].start_history != 0):
             registers[MASKS] = plans[plan].registers_null
+            for register in range(plans[plan].registers):  # trails recall theirs in this row
+                registers[np.uint32(MASKS + 1 + register)] = 0
             bits = word & plans[plan].start_history
             while bits != 0:
                 if not program_holds(

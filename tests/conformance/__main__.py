@@ -25,7 +25,6 @@ HOW = {
     None: "Flink's answer, as multisets",
     "nullable-loop": "must be rejected",
     "accepted-by-mistake": "the reference's answer",
-    "group": "the reference's answer",
     "gap": "the reference's answer",
     "not-next-at-end": "the reference's answer",
     "duplicate": "Flink's answer, as sets",

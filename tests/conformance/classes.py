@@ -4,8 +4,6 @@ A class is decided by the shape of the pattern alone. Its answer:
 
     duplicate             Flink's, equal as sets: a loop over a group finds some matches twice
     gap                   the reference's: the time from one taken event to the next, where Flink watches wrong states
-    group                 the reference's: a group that begins another is reached as the other is, where Flink allows
-                          nothing before it; every pass of an open loop takes what one may, where Flink loses a way
     not-next-at-end       the reference's: a match when the window closes and nothing came, where Flink times out
     accepted-by-mistake   the reference's: a not_followed_by that ends a group is honoured where the group is taken
                           once, else rejected; greedy with combinations is rejected (as Flink does in one order)
@@ -19,13 +17,12 @@ from tests.reference import Item, items_of, loops_over_group
 from tests.refusal import may_be_absent, may_be_empty
 
 DUPLICATE = "duplicate"
-GROUP = "group"
 GAP = "gap"
 NOT_NEXT_AT_END = "not-next-at-end"
 ACCEPTED_BY_MISTAKE = "accepted-by-mistake"
 NULLABLE_LOOP = "nullable-loop"
 
-CLASSES = (NULLABLE_LOOP, ACCEPTED_BY_MISTAKE, GROUP, GAP, NOT_NEXT_AT_END, DUPLICATE)
+CLASSES = (NULLABLE_LOOP, ACCEPTED_BY_MISTAKE, GAP, NOT_NEXT_AT_END, DUPLICATE)
 
 
 def difference_class(pattern: Pattern) -> str | None:
@@ -35,8 +32,6 @@ def difference_class(pattern: Pattern) -> str | None:
         return NULLABLE_LOOP
     if greedy_combinations(pattern) or forgets_negation(pattern.steps, at_end=windowed(pattern)):
         return ACCEPTED_BY_MISTAKE
-    if any(begins_with_group(item, index == 0) or loses_a_way(item) for index, item in enumerate(pattern.steps)):
-        return GROUP
     if misplaced_gap(pattern.steps, awaited_alone=False):
         return GAP
     if windowed(pattern) and ends_in_not_next(pattern.steps):
@@ -72,31 +67,6 @@ def forgets_negation(items: tuple[Item, ...], at_end: bool) -> bool:
             if forgets_negation(item.steps, checked):
                 return True
     return False
-
-
-def begins_with_group(item: Item, at_start: bool) -> bool:
-    """Is there a group, other than one that begins the pattern and is taken once, whose first item is a group?"""
-    if isinstance(item, Step):
-        return False
-    at_start = at_start and item.times.single
-    if isinstance(item.steps[0], Group) and not at_start:
-        return True
-    return any(begins_with_group(inside, at_start and index == 0) for index, inside in enumerate(item.steps))
-
-
-def loses_a_way(item: Item) -> bool:
-    """Is there an unbounded loop over a group that ends in optional items behind a not_followed_by?"""
-    if isinstance(item, Step):
-        return False
-    return (item.times.at_most is None and ends_freed(item.steps)) or any(map(loses_a_way, item.steps))
-
-
-def ends_freed(items: tuple[Item, ...]) -> bool:
-    """May the last item taken be an optional one behind a not_followed_by?"""
-    must = max((index for index, item in enumerate(items) if not may_be_absent(item)), default=0)
-    if items[must].contiguity is Contiguity.NOT_FOLLOWED_BY and must + 1 < len(items):
-        return True
-    return any(isinstance(item, Group) and ends_freed(item.steps) for item in items[must:])
 
 
 def ends_in_not_next(items: tuple[Item, ...]) -> bool:

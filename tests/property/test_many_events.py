@@ -46,6 +46,10 @@ STEPS: dict[str, list[dict[str, Any]]] = {
         {"contiguity": "next", "where": "kind <> s0.kind or amount > 1.5 * avg(s0.amount)"},
         {"contiguity": "next", "where": "number * count(s2.amount) >= 0 and kind < s2.kind + s0.kind"},
     ],
+    "rising": [
+        {"where": "count(s0.amount) = 0 or amount > last(s0.amount)", "times": {"at_least": 2, "at_most": 3}},
+        {"contiguity": "followed_by", "where": "kind < 2"},
+    ],
     "probes": [
         {"where": "amount < 4", "times": {"at_least": 2}, "greedy": True},
         {"contiguity": "followed_by", "where": "amount > 2 * avg(s0.amount)"},
@@ -171,6 +175,35 @@ def test_many_patterns_over_many_keys() -> None:
     assert alone
     for number in range(len(plans)):
         assert [taken for place, taken in together if place == number] == alone
+
+
+def test_keys_that_come_in_the_same_batch_have_room() -> None:
+    """Of many new keys each first begins and then completes: as many matches, all of them told."""
+    one, keys, strings = plan("dense", "card"), 12_000, StringTable()
+    whole = batch(10, [one], strings)
+    rows = np.arange(3 * keys)
+    codes = np.array([strings.code(f"new-{number}") for number in range(keys)])
+    columns = {"card": codes[rows % keys], "amount": (3.0 + rows // keys).view(np.int64)}
+    values = np.stack([columns[column.name] for column in whole.layout.columns])
+    at_us = np.sort(rows % 1_000)
+    large = Batch(
+        whole.layout, np.zeros(len(rows), np.int16), at_us, at_us, values, np.zeros(values.shape, np.uint8), NoRecords()
+    )
+    matcher = Matcher()
+    matcher.use([one], large.layout, strings.code)
+    assert len(told(matcher.process(large))) == keys
+
+
+@pytest.mark.parametrize(("fast", "slow"), [("amount > avg(s0.kind)", "amount + 0 > avg(s0.kind)")])
+def test_a_short_way_to_compare_compares_the_same(fast: str, slow: str) -> None:
+    """What is compared without a program: a float64 with an average of whole numbers is none of it."""
+    strings, answers = StringTable(), []
+    for where in (fast, slow):
+        steps = [{"name": "s0", "where": "kind > 3"}, {"name": "s1", "contiguity": "followed_by", "where": where}]
+        document = {"name": "short", "stream": STREAM.name, "key": ["card"], "within": "10s", "steps": steps}
+        plans = [compile_pattern(read_pattern(document, {STREAM.name: STREAM}, "short"))]
+        answers.append(found(plans, batch(11, plans, strings), strings, EVENTS))
+    assert answers[0] == answers[1] != []
 
 
 @pytest.mark.parametrize("skip", ["no_skip", "to_next", "past_last_event", {"to_first": "s1"}, {"to_last": "s1"}])

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from events.errors import InvalidDocument, Problem
@@ -235,6 +235,7 @@ def test_the_canonical_text_is_read_as_the_tree_that_wrote_it(text: str) -> None
         assert render(parse(render(found), FIELDS, STEPS, "probe", wanted=None)) == render(found)
 
 
+@example(".", "")
 @settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1).filter(lambda name: name.isprintable()), st.text().filter(lambda text: "\r" not in text))
 def test_any_name_and_any_text_can_be_quoted(name: str, text: str) -> None:

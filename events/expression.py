@@ -608,9 +608,8 @@ class _Reader:
         step, first, name = node.text("db"), node.text("table"), node.name
         if step:
             return step, f"{first}.{name}"
-        if first and first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields):
-            return "", f"{first}.{name}"
-        return first, name
+        feature = first and first not in self.steps and any(known.startswith(f"{first}.") for known in self.fields)
+        return ("", f"{first}.{name}") if feature else (first, name)
 
     def past(self, aggregate: Aggregate, node: exp.Expr, step: str, name: str) -> Expression | None:
         """An aggregate over the field of a step's events."""

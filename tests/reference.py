@@ -467,9 +467,9 @@ class Builder:
         return state
 
     def iteration(self, group: Group, target: State, place: Place, again: bool) -> State:
-        """A group's steps, once. A group that begins another is strict, and left out as that is."""
-        contiguity = group.contiguity if place.before else STRICT
-        group = replace(group, contiguity=contiguity, optional=group.optional or left_out(place))
+        """A group's steps, once; a group at the very beginning of a sequence is strict."""
+        if not place.before:
+            group = replace(group, contiguity=STRICT)
         return self.sequence(group.steps, target, place.behind, group, again)
 
     def single(self, step: Step, target: State, beyond: State, place: Place, first: bool, optional: bool) -> State:
@@ -485,7 +485,7 @@ class Builder:
         if passes is None:
             return state
         waiting = state
-        if optional or left_out(place):
+        if optional or (place.head_of and place.head_of.optional and not place.again):
             waiting = State()
             waiting.add(Action.TAKE, within_gap(gap_us, take), target, step.name, gap_us)
             waiting.add(Action.IGNORE, passes, waiting)
@@ -538,7 +538,7 @@ class Builder:
         if target.edges:
             target = self.freed(target, group, place)
         state = waiting = self.one_of(group, group.steps, group.any_of, contiguity, target, place)
-        if optional or left_out(place):
+        if optional or (place.head_of and place.head_of.optional and not place.again):
             state = State(edges=[replace(edge) for edge in waiting.edges])
             (self.stop_here if first else self.stop_inside)(waiting, place)
         if optional:
@@ -584,11 +584,6 @@ def reached(item: Item, place: Place) -> Contiguity:
     if group is None:
         return item.contiguity if place.before else STRICT
     return CONTIGUITY_INSIDE[group.inner] if place.again else group.contiguity
-
-
-def left_out(place: Place) -> bool:
-    """Does a way around the group that begins here begin here too?"""
-    return place.head_of is not None and place.head_of.optional and not place.again
 
 
 def heads(item: Item) -> list[Step]:

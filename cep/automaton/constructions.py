@@ -49,8 +49,6 @@ class Scope:
     next_not:  the absence right behind this one
     group:     the innermost group; `until` of it holds for everything inside
     first:     is this the first iteration of that group?
-    reached:   how this iteration of it is reached
-    left_out:  does a way around it, or around a group that it heads, begin where it does?
     head:      is this the first item of that group?
     """
 
@@ -58,8 +56,6 @@ class Scope:
     next_not: Absence | None = None
     group: Group | None = None
     first: bool = True
-    reached: Contiguity = STRICT
-    left_out: bool = False
     head: bool = False
 
 
@@ -76,7 +72,7 @@ def gap_of(step: Step, scope: Scope, first: bool) -> int:
 
 def left_out_by_head(scope: Scope) -> bool:
     """Is a way around a whole group, which may be left out, added to the item's entry?"""
-    return scope.head and scope.left_out
+    return scope.head and scope.first and scope.group is not None and scope.group.optional
 
 
 class Builder:
@@ -113,7 +109,9 @@ class Builder:
 
     def outer(self, item: Item, scope: Scope) -> Contiguity:
         """How the first element is reached: a group's head is reached as the group is."""
-        return scope.reached if scope.head else item.contiguity
+        if not scope.head or scope.group is None:
+            return item.contiguity
+        return scope.group.contiguity if scope.first else INNER[scope.group.inner]
 
     def inner(self, step: Step, scope: Scope) -> Contiguity:
         """How a further element is reached."""
@@ -173,7 +171,7 @@ class Builder:
         if isinstance(item, Group) and item.any_of:
             return self.permuted(item, rest, skip, contiguity_inner, scope)
         if isinstance(item, Group):
-            return self.iteration(item, rest, skip, contiguity_inner, scope)
+            return self.iteration(item, rest, skip, replace(scope, first=not contiguity_inner))
         contiguity = self.inner(item, scope) if contiguity_inner else self.outer(item, scope)
         take = self.taken(item, scope)
         ignore = self.ignore(item, contiguity, scope)
@@ -204,20 +202,11 @@ class Builder:
         for guards, target in skip:
             self.graph.append(state, *(Edge(guard, Action.PROCEED, target) for guard in kept(guards)))
 
-    def iteration(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], again: bool, scope: Scope) -> int:
-        """One pass through a group's items, then `rest`. again: is it a further pass of a loop?
-
-        A group that begins another is reached as `next`, as in Flink.
-        """
-        reached = STRICT if scope.head else group.contiguity
-        inside = Scope(
-            next_not=scope.next_not,
-            group=group,
-            first=not again,
-            reached=INNER[group.inner] if again else reached,
-            left_out=not again and (group.optional or left_out_by_head(scope)),
-        )
-        entry = self.sequence(group.steps, rest, inside)
+    def iteration(self, group: Group, rest: int, skip: list[tuple[list[Guard], int]], scope: Scope) -> int:
+        """One pass through a group's items, then `rest`. A group that begins another is strict, as in Flink."""
+        if scope.head:
+            group = replace(group, contiguity=STRICT)
+        entry = self.sequence(group.steps, rest, Scope(next_not=scope.next_not, group=group, first=scope.first))
         self.skip_edges(entry, skip)
         return entry
 

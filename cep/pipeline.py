@@ -196,7 +196,6 @@ class LaneState:
             if place is None or place.plan.pattern.name != name:
                 continue
             if partials == "discard":
-                self.matcher.discard(number)
                 self.running[number] = None
             else:
                 place.mode = Mode.DRAINING
@@ -375,8 +374,9 @@ def alert_of(
         events.append(one.told.get(name) or bound_to(one, name, event_at_us))
         ids.setdefault(step, []).append(one.event_id)
         degraded = degraded or one.failed
+    read = steps_read(pattern.alert.message)
     bodies: dict[str, list[Event]] = {}
-    for event in events if (read := steps_read(pattern.alert.message)) else ():
+    for event in events if read else ():
         if event.step in read:
             bodies.setdefault(event.step, []).append({**msgspec.json.decode(event.event), **event.features})
     steps = [(names[step], ids[step]) for step in sorted(ids)]

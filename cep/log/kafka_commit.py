@@ -37,6 +37,11 @@ ATTEMPTS = 3
 LOOK_SECONDS = 1.0
 """How long a look, in a quiet moment, waits for the brokers."""
 
+LINGER_MS = 50
+"""So long the client may gather; the flush of a commit ends it. At 0 ten thousand alerts leave as thousands of small
+batches, and are on their way for twice as long. A single one is not later for it.
+"""
+
 
 class KafkaCommit:
     """Outputs and journal record in one Kafka transaction."""
@@ -277,12 +282,6 @@ class KafkaCommit:
     @property
     def _slice_s(self) -> float:
         return min(0.5, self._patience_s)
-
-
-LINGER_MS = 50
-"""So long the client may gather; the flush of a commit ends it. At 0 ten thousand alerts leave as thousands of small
-batches, and are on their way for twice as long. A single one is not later for it.
-"""
 
 
 def _writer_settings(settings: Kafka, transactional_id: str, note: Callable[[KafkaError], None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.records import *  # noqa: F403  the fields of every record
+from cep.matcher.trail import base_of
 from events.columns import I32, I64, U8
 from events.kernel import Int, apart, compiled, inlined, unfolded
 
@@ -107,7 +108,7 @@ def insert_slot(
     keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, counters: I64,
     space: Int, kind: Int, values: I64, row: Int,
 ) -> Int:  # fmt: skip
-    """A new slot for an event's key. The caller has made sure of room and that the key is not NULL."""
+    """A new slot for an event's key. See `insert_cell`."""
     apart()
     slot = np.uint32(counters[N_SLOTS])
     counters[N_SLOTS] += 1
@@ -195,8 +196,18 @@ def place_cell(index: Records, width: Int, slot: Int, plan: Int, cell: Int) -> N
 
 
 @unfolded
-def insert_cell(slots: Records, cells: Records, index: Records, counters: I64, slot: Int, plan: Int) -> Int:
-    """A new, empty cell. The caller has made sure of room."""
+def insert_cell(
+    keyspaces: I64, streams: Int, slots: Records, slot_keys: I64, slot_table: U32, direct: I32, cells: Records,
+    index: Records, counters: I64, space: Int, kind: Int, values: I64, row: Int, slot: Int, plan: Int,
+) -> Int:  # fmt: skip
+    """A new, empty cell for an event's key and a plan, and the key's slot if it has none (NIL).
+
+    The caller has made sure of room and that the key is not NULL.
+    """
+    if slot == NIL:
+        slot = insert_slot(
+            keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
+        )  # fmt: skip
     cell = np.uint32(counters[N_CELLS])
     counters[N_CELLS] += 1
     cells[cell].slot = slot
@@ -222,7 +233,7 @@ def relink(plans: Records, cells: Records, slots: Records, registers: I64, count
     for slot in range(counters[N_SLOTS]):
         slots[slot].hot = NIL
     for cell in range(counters[N_CELLS] - 1, -1, -1):
-        if cells[cell].trail != NIL and registers[np.uint32(np.int64(cells[cell].trail) * BLOCK)] == 0:
+        if cells[cell].trail != NIL and registers[base_of(cells[cell].trail)] == 0:
             cells[cell].interest = 0
         cells[cell].hot = cells[cell].interest & plans[cells[cell].plan].always != 0
         if cells[cell].hot != 0:

@@ -90,13 +90,14 @@ class Matcher:
         code_of: Callable[[str], int],
         modes: Sequence[Mode] | None = None,
     ) -> None:
-        """Match with these plans from the next batch on; a plan keeps its place, None is a retired one.
+        """Match with these plans from the next batch on; a plan keeps its place, None is a retired one. What a place
+        holds of a plan that is no longer there is dropped.
 
         modes: one per plan; all live without it
         """
         assert len(plans) >= len(self.plans), "a place is left, not lost: its cells are there"
         for place, (before, plan) in enumerate(zip(self.plans, plans, strict=False)):
-            if plan is None and before is not None:
+            if before is not None and before is not plan:
                 self.discard(place)
         self.plans = list(plans)
         modes = modes or [Mode.LIVE] * len(self.plans)

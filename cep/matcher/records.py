@@ -85,7 +85,7 @@ PLAN = record(
     strict="u4",  # events of a strict sequence, which is matched on trails (see `trail`); 0 for others. Of such a one:
     fields="u4",  # fields that a place of its trails keeps
     kept="u4",  # first row in updates: the columns of these fields
-    recalled="u4",  # first row in updates: its registers, each an op with `register` the field and `column` the state
+    recalled="u4",  # first row in updates: its registers, each with the state and the field that it is read from
     keeps="i8",  # the states, as bits, whose partials stay when there is a match
     lasts="i8",  # its window, or longer than anything lasts
     paused="u4",  # 1: no event concerns it
@@ -138,12 +138,19 @@ CONDITION = record(  # a condition that reads earlier events
     register="u4",
     count="u4",  # register of an average's count, else NIL
     state="u4",  # of a strict sequence: the state that took the event compared with,
-    slot="u4",  # and which of the fields of a place it is
+    kept="u4",  # and which of the fields that a place keeps it is
 )
 
 MEMBER = record(bit="i8", plan="u4", rest="u4")  # of a list of `touch`; rest: 1 + the predicate with a program, or 0
 
-UPDATE = record(op="u4", register="u4", column="u4", real="u4")  # column NIL: every event; real: NaN counts as NULL
+UPDATE = record(
+    op="u4",
+    register="u4",
+    column="u4",  # NIL: every event
+    real="u4",  # 1: NaN counts as NULL
+    state="u4",  # of a strict sequence: the state whose event it is read from,
+    field="u4",  # and which of the fields that a place keeps
+)
 UPDATE_COUNT, UPDATE_SUM_INT, UPDATE_SUM_FLOAT, UPDATE_MIN_INT, UPDATE_MIN_FLOAT = range(5)
 UPDATE_MAX_INT, UPDATE_MAX_FLOAT, UPDATE_FIRST, UPDATE_LAST = range(5, 9)
 

@@ -12,18 +12,21 @@ def room_for(
     counters: I64, cells: Records, chains: Records, partials: Records, links: Records, events: Records, held: Records,
     slots: Records, slot_table: U32, index: Records, out: Records, widest: Int, most: Int,
 ) -> tuple[Int, Int]:  # fmt: skip
-    """(DONE, rows that all arrays have room for) when that is `most` or more, else (the array that is short, 0).
+    """(DONE, rows that all arrays have room for) when that is `most` or more, else (the array that is short, 0), and in
+    counters[NEED] how much it needs.
 
     The answer is good until that many were used, whatever was freed meanwhile. Hash tables count up to half load.
     widest: rows of the largest partial
     """
     apart()
+    counters[NEED] = most * widest
     if widest == 1:  # and never was another: a freed row fits any partial
         least = partials.shape[0] - BLOCKS_MAX - counters[LIVE_PARTIALS]
     else:
         least = (partials.shape[0] - counters[N_PARTIALS]) // widest
     if least < most:
         return NEED_PARTIALS, 0
+    counters[NEED] = most
     room = links.shape[0] - counters[N_LINKS]
     if room < most:
         return NEED_LINKS, 0
@@ -44,9 +47,8 @@ def room_for(
     if room < most:
         return NEED_CHAINS, 0
     least = min(least, room)
-    room = (cells.shape[0] if counters[INDEX_WIDTH] != 0 else min(cells.shape[0], index.shape[0] // 2)) - counters[
-        N_CELLS
-    ]
+    room = cells.shape[0] if counters[INDEX_WIDTH] != 0 else min(cells.shape[0], index.shape[0] // 2)
+    room -= counters[N_CELLS]
     if room < most:
         return NEED_CELLS, 0
     least = min(least, room)

@@ -21,11 +21,11 @@ from __future__ import annotations
 import numpy as np
 
 from cep.matcher.ahead import AHEAD, AHEAD_OF_TOUCH, ask_ahead, ask_ahead_of_touch, find_slots
-from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, cell_of, heat, insert_cell, insert_slot, slot_of
+from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, cell_of, heat, insert_cell, slot_of
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.room import room_for
 from cep.matcher.trail import base_of, find_trails, follow, holds, new_trail
-from cep.matcher.visit import asked_of, visit
+from cep.matcher.visit import asked_of, visit, warm
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, ask_for, compiled, inlined, seldom
 
@@ -398,13 +398,11 @@ def step_strict(
         starts = touched and (plans[plan].start_always != 0 or word & plans[plan].start_any != 0)
         begins = np.int64(starts) & holds(edges, start, word)
         trail = np.uint32(trails[event_row])
-        slot = NIL
         if seldom(bool(budget < length)):
             need, budget = room_for(
                 counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
                 length,
             )  # fmt: skip
-            counters[NEED] = length * widest if need == NEED_PARTIALS else length
         if seldom(bool(trail == NIL and need == DONE)):
             slot = slot_of(keyspaces, slots, slot_keys, slot_table, direct, space, space, values, nulls, event_row)
             if slot == NIL and begins != 0 and values[key_column, event_row] >= direct.shape[1]:
@@ -413,23 +411,18 @@ def step_strict(
             elif slot == NULL_KEY:
                 counters[KEYLESS] += starts
             elif slot != NIL or begins != 0:
-                if slot == NIL:
-                    slot = insert_slot(
-                        keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, space, values,
-                        event_row,
-                    )  # fmt: skip
-                cell = slots[slot].cell
+                cell = slots[slot].cell if slot != NIL else NIL
                 if cell == NIL and begins != 0:
-                    cell = insert_cell(slots, cells, index, counters, slot, plan)
+                    cell = insert_cell(
+                        keyspaces, streams, slots, slot_keys, slot_table, direct, cells, index, counters, space, space,
+                        values, event_row, slot, plan,
+                    )  # fmt: skip
                 trail = cells[cell].trail if cell != NIL else NIL
                 if trail == NIL and begins != 0:
                     trail = np.uint32(new_trail(plans, cells, partials, registers, counters, cell))
                 if trail != NIL:
                     cells[cell].interest = ANY
-                    if cells[cell].hot == 0:
-                        cells[cell].hot = 1
-                        cells[cell].hot_next = slots[slot].hot
-                        heat(keyspaces, slots, direct, space, space, values, event_row, slot, cell)
+                    warm(plans, keyspaces, slots, cells, direct, values, event_row, plan, space, space, cell)
         if seldom(need != DONE):
             counters[RESUME_ROW] = row
             counters[RESUME_TOUCH] = touch

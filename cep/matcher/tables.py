@@ -234,7 +234,7 @@ class _Laying:
             always |= (1 << bit) if one.always else 0
             history |= (1 << bit) if one.history is not None else 0
         bound = self.bound_of(plan, history, base) if trail is None else -1
-        updates = [self.step_updates(plan, place) for place in range(len(plan.steps))]
+        updates = [self.step_updates(plan, place, trail) for place in range(len(plan.steps))]
         first_state = len(self.states)
         gaps = any(edge.gap_us for state in plan.states for edge in state.edges) or any(
             state.gap_us for state in plan.states
@@ -259,7 +259,6 @@ class _Laying:
         registers = len(plan.registers)
         self.plans.append(
             {
-                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "start_any": any_bits,
                 "start_always": int(starts_always),
                 "start_history": self.states[first_state]["history"],
@@ -269,6 +268,7 @@ class _Laying:
                 "registers": registers,
                 "registers_null": sum(1 << at for at, need in enumerate(plan.registers) if need.aggregate != "count"),
                 "gaps": int(gaps),
+                "blocks": -(-(c.MASKS + 1 + registers) // c.BLOCK),
                 "within": pattern.within_us,
                 "states": first_state,
                 "conditions": base,
@@ -277,13 +277,13 @@ class _Laying:
                 "ordered": int(pattern.emit is Emit.ORDERED),
                 "cap": self.partials_max,
                 "keyspace": space,
+                "edges_max": max(len(state.edges) for state in plan.states),
                 "distinct": int(plan.distinct),
                 "waits": int(plan.distinct and any(map(may_wait, plan.states))),
                 "timeouts": int(pattern.timeouts),
                 "jumps": int(self.jumps),
                 "ring": int(c.NIL),
                 "paused": int(mode is Mode.PAUSED),
-                "edges_max": max(len(state.edges) for state in plan.states),
                 "quiet": int(trail is None and quiet and pattern.within_us > 0 and pattern.emit is not Emit.ORDERED),
                 **(self.on_trails(plan, trail) if trail is not None else {}),
             }
@@ -294,9 +294,8 @@ class _Laying:
         kept = len(self.updates)
         self.updates.extend({"column": column} for column in trail.columns)
         recalled = len(self.updates)
-        for need, (state, field) in zip(plan.registers, trail.recalled, strict=True):
-            is_float = need.of is not None and need.of.kind is Kind.FLOAT64
-            self.updates.append({"op": update_op(need), "register": field, "column": state, "real": int(is_float)})
+        for register, (need, (state, field)) in enumerate(zip(plan.registers, trail.recalled, strict=True)):
+            self.updates.append({**update_of(need, register), "state": state, "field": field})
         return {
             "strict": trail.length,
             "fields": len(trail.columns),
@@ -407,20 +406,21 @@ class _Laying:
             }
         )
 
-    def step_updates(self, plan: Plan, place: int) -> tuple[int, int]:
-        """Append what taking an event of a step does to the registers; answers the range."""
+    def step_updates(self, plan: Plan, place: int, trail: Trail | None) -> tuple[int, int]:
+        """Append what taking an event of a step does to the registers, nothing on a trail; answers the range."""
         lo = len(self.updates)
+        if trail is not None:
+            return lo, lo
         step = plan.steps[place]
         streams = plan.pattern.streams
         column_of = self.column_of(step.stream if len(streams) > 1 else streams[0])
         for register, need in enumerate(plan.registers):
             if need.step == step.name:
                 column = column_of(need.field) if need.field is not None else int(c.NIL)
-                is_float = need.of is not None and need.of.kind is Kind.FLOAT64
-                op = update_op(need)
-                if op == c.UPDATE_FIRST and step.times.single and not plan.distinct:
-                    op = c.UPDATE_LAST  # the same for a step that takes one event, and cheaper
-                self.updates.append({"op": op, "register": register, "column": column, "real": int(is_float)})
+                update = update_of(need, register)
+                if update["op"] == c.UPDATE_FIRST and step.times.single and not plan.distinct:
+                    update["op"] = c.UPDATE_LAST  # the same for a step that takes one event, and cheaper
+                self.updates.append({**update, "column": column})
         return lo, len(self.updates)
 
     def condition(self, one: Predicate, plan: Plan, trail: Trail | None) -> dict[str, float]:
@@ -440,7 +440,7 @@ class _Laying:
             register = plan.registers.index(history)
         if trail is not None and history.aggregate == "count":
             return {"lo": lo, "hi": hi}
-        state, slot = trail.recalled[register] if trail is not None else (0, 0)
+        state, kept = trail.recalled[register] if trail is not None else (0, 0)
         return {
             "lo": lo,
             "hi": hi,
@@ -452,7 +452,7 @@ class _Laying:
             "count": count,
             "factor": factor,
             "state": state,
-            "slot": slot,
+            "kept": kept,
         }
 
     def predicate(self, plan: int, bit: int, one: Predicate, of: Plan) -> None:
@@ -682,6 +682,12 @@ def has_bound(condition: Mapping[str, float]) -> bool:
     """Can a cell keep the bound beyond which a field must be for this condition? (One float64 comparison.)"""
     ordered = (r.OP_LT, r.OP_LE, r.OP_GT, r.OP_GE)
     return condition.get("fast") == 1 and condition["real"] == 1 and condition["op"] in ordered
+
+
+def update_of(need: History, register: int) -> dict[str, int]:
+    """The update of a register, but for where it reads."""
+    is_float = need.of is not None and need.of.kind is Kind.FLOAT64
+    return {"op": update_op(need), "register": register, "real": int(is_float)}
 
 
 def update_op(need: History) -> int:

@@ -108,8 +108,8 @@ def recall(
     masks = np.int64(0)
     for register in range(np.int64(plans[plan].registers)):
         update = np.uint32(np.int64(plans[plan].recalled) + register)
-        field = np.int64(updates[update].register)
-        back = state - 1 - np.int64(updates[update].column)
+        field = np.int64(updates[update].field)
+        back = state - 1 - np.int64(updates[update].state)
         missing = back < 0
         value = np.int64(0)
         if not missing and field != NO_FIELD:
@@ -140,11 +140,11 @@ def held_on_trail(
         if conditions[condition].fast != 0:
             back = state - 1 - np.int64(conditions[condition].state)
             place = place_at(base, newest, max(back, np.int64(0)), places, width)
-            slot = np.int64(conditions[condition].slot)
+            kept = np.int64(conditions[condition].kept)
             field = conditions[condition].field
-            if back >= 0 and nulls[field, row] == 0 and (registers[place] >> 32 >> slot) & 1 == 0:
+            if back >= 0 and nulls[field, row] == 0 and (registers[place] >> 32 >> kept) & 1 == 0:
                 left = values[field, row]
-                right = registers[np.uint32(place + FIELDS + slot)]
+                right = registers[np.uint32(place + FIELDS + kept)]
                 if conditions[condition].real == 0:
                     held = compare_values(conditions[condition].op, left, right)
                 else:
@@ -252,21 +252,6 @@ def follow(
     counters[DIED] += count + begins - over - stays
     counters[MORE_PARTIALS] += stays - count
     return moved, event
-
-
-@compiled
-def follow_apart(
-    plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
-    registers: I64, links: Records, events: Records, counters: I64, out: Records, stack: I64, values: I64, nulls: U8,
-    event_at_us: I64, row: Int, sequence: Int, now: Int, plan: Int, slot: Int, trail: Int, word: Int, begins: Int,
-    event: Int,
-) -> tuple[Int, Int]:  # fmt: skip
-    """`follow` as a function of its own, for loops that seldom come here."""
-    apart()
-    return follow(
-        plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack, values,
-        nulls, event_at_us, row, sequence, now, plan, slot, trail, word, begins, event,
-    )  # fmt: skip
 
 
 @inlined

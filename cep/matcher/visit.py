@@ -1,6 +1,7 @@
 """One event and one cell: the partials that the event concerns, a new start, the matches that come of them.
 
-`visit` is the whole of what an event does to one (key, plan). It is part of both loops over events in `step`.
+`visit` is the whole of what an event does to one (key, plan). It is part of three of the loops over events in `step`;
+the fourth has only trails to `follow`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from cep.matcher.emit import emit, set_match
 from cep.matcher.expire import drop_over, drop_stale, expire, full_ring, push
-from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, heat, insert_cell, insert_slot
+from cep.matcher.keys import K_COLUMNS, K_DIRECT, K_FIELDS, NULL_KEY, heat, insert_cell
 from cep.matcher.lists import (
     append_partial,
     build_chains,
@@ -28,7 +29,7 @@ from cep.matcher.lists import (
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import covering, fast_holds, masks_of, out_of_bound, program_holds, take_in
 from cep.matcher.room import room_for
-from cep.matcher.trail import follow_apart, holds, new_trail
+from cep.matcher.trail import follow, holds, new_trail
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, apart, ask_for, compiled, inlined, seldom, trailing_zeros, unfolded
 
@@ -270,7 +271,6 @@ def visit(
             counters, cells, chains, partials, links, events, held, slots, slot_table, index, out, widest,
             most,
         )  # fmt: skip
-        counters[NEED] = most * widest if need == NEED_PARTIALS else most
         if need == DONE and most > matches.shape[0]:
             need = np.int64(NEED_SCRATCH)
     if seldom(need == DONE and starts and slot == NIL) and keyspaces[kind, K_DIRECT] != 0:
@@ -292,17 +292,16 @@ def visit(
         if begins == 0 and asked == 0:
             return need, budget, event
         if cell == NIL:
-            if slot == NIL:
-                slot = insert_slot(
-                    keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
-                )  # fmt: skip
-            cell = insert_cell(slots, cells, index, counters, slot, plan)
+            cell = insert_cell(
+                keyspaces, streams, slots, slot_keys, slot_table, direct, cells, index, counters, space, kind, values,
+                row, slot, plan,
+            )  # fmt: skip
         trail = cells[cell].trail
         if trail == NIL:
             trail = new_trail(plans, cells, partials, registers, counters, cell)
-        opened, event = follow_apart(
+        opened, event = follow(
             plans, states, edges, conditions, updates, ops, args, registers, links, events, counters, out, stack,
-            values, nulls, event_at_us, row, sequence, now, plan, slot, trail, word, begins, event,
+            values, nulls, event_at_us, row, sequence, now, plan, cells[cell].slot, trail, word, begins, event,
         )  # fmt: skip
         cells[cell].interest = ANY if opened != 0 else 0
         warm(plans, keyspaces, slots, cells, direct, values, row, plan, space, kind, cell)
@@ -449,11 +448,10 @@ def visit(
                 edges, states[first_state].lo, states[first_state].hi, seen, np.int64(0), fired
             )  # fmt: skip
         if fires > 0 and cell == NIL:
-            if slot == NIL:
-                slot = insert_slot(
-                    keyspaces, streams, slots, slot_keys, slot_table, direct, counters, space, kind, values, row
-                )  # fmt: skip
-            cell = insert_cell(slots, cells, index, counters, slot, plan)
+            cell = insert_cell(
+                keyspaces, streams, slots, slot_keys, slot_table, direct, cells, index, counters, space, kind, values,
+                row, slot, plan,
+            )  # fmt: skip
         if seldom(bool(fires > 0 and cells[cell].count + fires > plans[plan].cap and plans[plan].quiet != 0)):
             drop_over(plans, cells, chains, partials, counters, cell, now)
         started = False

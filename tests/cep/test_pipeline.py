@@ -146,6 +146,16 @@ def test_partials_are_dropped_when_the_author_says_so() -> None:
     assert line.feed(("t2", "c1", 1, 700)) == []
 
 
+def test_a_version_that_takes_the_place_of_another_does_not_take_its_partials() -> None:
+    """The new one runs in the very place that the old one left in the same change."""
+    line = Line(SMALL_BIG)
+    line.feed(("t1", "c1", 0, 0.5))
+    line.change(PatternVersion("small-big", 2, SMALL_BIG), Activate("small-big", 2, partials="discard"))
+    assert len(line.state.running) == 1
+    assert line.feed(("t2", "c1", 1, 700)) == []
+    assert len(line.feed(("t3", "c1", 2, 0.5), ("t4", "c1", 3, 700))) == 1
+
+
 def test_a_paused_pattern_takes_nothing() -> None:
     """Its partials wait for it to be resumed."""
     line = Line(SMALL_BIG)

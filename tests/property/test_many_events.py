@@ -271,7 +271,7 @@ def test_a_matcher_that_forgets_begins_anew() -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_place_that_is_used_again_begins_empty(asked: bool) -> None:
-    """One plan after the other in one place, of another kind of key, wider and narrower: discarded, or just replaced."""
+    """One plan after the other in one place, of another kind of key, wider and narrower: discarded or replaced."""
     strings = StringTable()
     turns = [("sparse", "card"), ("dense", "card"), ("probes", "number"), ("dense", "number"), ("sparse", "card")]
     plans = [plan(name, key) for name, key in turns]

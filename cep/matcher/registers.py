@@ -28,10 +28,15 @@ def masks_of(partial: Int) -> Int:
 
 
 @inlined
+def compared(left: Int, right: Int) -> Int:
+    """How two int64 or two float64 compare, as a bit of an operator; 0 with NaN, so that no operator holds for it."""
+    return np.int64(left < right) | np.int64(left > right) << 1 | np.int64(left == right) << 2
+
+
+@inlined
 def compare_values(op: Int, left: Int, right: Int) -> bool:
-    """left OP right, for two int64 or two float64 (no operator holds for NaN)."""
-    found = np.int64(left < right) | np.int64(left > right) << 1 | np.int64(left == right) << 2
-    return bool(found & np.int64(op) != 0)
+    """left OP right."""
+    return bool(compared(left, right) & np.int64(op) != 0)
 
 
 @compiled

@@ -29,7 +29,7 @@ import numpy as np
 from cep.matcher.emit import write
 from cep.matcher.lists import capture, free_partial, new_link, new_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
-from cep.matcher.registers import compare_values, program_holds
+from cep.matcher.registers import compared, program_holds
 from events.columns import I16, I32, I64, U8
 from events.kernel import Int, apart, ask_for, compiled, inlined, ones, real_of, seldom, trailing_zeros, unfolded
 
@@ -136,27 +136,27 @@ def held_on_trail(
     holding = np.int64(0)
     while bits != 0:
         condition = np.uint32(first + trailing_zeros(bits))
-        held = False
-        if conditions[condition].fast != 0:
+        held = np.int64(0)
+        if conditions[condition].fast != 0:  # no branch depends on an event: a wrong guess costs more than the rest
             back = state - 1 - np.int64(conditions[condition].state)
             place = place_at(base, newest, max(back, np.int64(0)), places, width)
             kept = np.int64(conditions[condition].kept)
             field = conditions[condition].field
-            if back >= 0 and nulls[field, row] == 0 and (registers[place] >> 32 >> kept) & 1 == 0:
-                left = values[field, row]
-                right = registers[np.uint32(place + FIELDS + kept)]
-                if conditions[condition].real == 0:
-                    held = compare_values(conditions[condition].op, left, right)
-                else:
-                    held = compare_values(
-                        conditions[condition].op, real_of(left), conditions[condition].factor * real_of(right)
-                    )
+            left = values[field, row]
+            right = registers[np.uint32(place + FIELDS + kept)]
+            if conditions[condition].real == 0:
+                held = compared(left, right)
+            else:
+                held = compared(real_of(left), conditions[condition].factor * real_of(right))
+            held &= np.int64(conditions[condition].op)
+            held = np.int64(held != 0)
+            held &= np.int64(back >= 0) & ~(np.int64(nulls[field, row]) | registers[place] >> 32 >> kept)
         else:
             recall(plans, updates, registers, plan, base, state)
-            held = program_holds(
-                conditions, ops, args, stack, values, nulls, row, registers, np.int64(MASKS), condition
+            held = np.int64(
+                program_holds(conditions, ops, args, stack, values, nulls, row, registers, np.int64(MASKS), condition)
             )
-        holding |= bits & -bits & -np.int64(held)
+        holding |= bits & -bits & -held
         bits &= bits - 1
     return holding
 

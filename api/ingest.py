@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from cep.alert import key_group
 from cep.log.kafka import offsets_at
 from cep.log.kafka_topics import client_settings, translated
-from cep.log.ledger import key_bytes
 from cep.log.protocol import DECIDE, Partition, Positions
 from cep.log.sqlite import SqliteLog
 from cep.settings import Kafka
@@ -190,4 +190,5 @@ def record_key(event: Mapping[str, object], fields: Sequence[str]) -> bytes | No
     """
     if not fields:
         return None
-    return key_bytes({name: value for name in fields if isinstance(value := event.get(name), str | int | bool | None)})
+    key = {name: value for name in fields if isinstance(value := event.get(name), str | int | bool | None)}
+    return key_group(key).encode()

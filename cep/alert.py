@@ -9,7 +9,7 @@ canonical text has only parts that any engine knows, so that another one can com
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -64,18 +64,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     processed_at_us: int = 0
 
 
-def is_plain(text: str) -> bool:
-    """Has it surely nothing to escape? False for some texts that have nothing either."""
-    return text.isprintable() and "\\" not in text
-
-
 def escaped(text: str) -> str:
     """`text` without control characters: backslash and everything below U+0020 as `\\uXXXX`.
 
     >>> escaped("a\\x1fb")
     'a\\\\u001fb'
     """
-    if is_plain(text):
+    if text.isprintable() and "\\" not in text:
         return text
     return "".join(f"\\u{ord(sign):04x}" if sign < " " or sign == "\\" else sign for sign in text)
 
@@ -93,21 +88,35 @@ def key_text(value: KeyValue) -> str:
     return str(value)
 
 
-def canonical(
-    pattern: str, version: int, kind: str, key: Sequence[KeyValue], steps: Sequence[tuple[str, Sequence[str]]]
-) -> str:
-    """The text that is hashed: groups parted by U+001E, parts of a group by U+001F.
+def group_of(parts: Iterable[str]) -> str:
+    """A group of the canonical text: its parts, escaped, parted by U+001F.
 
-    steps: each step's name with the ids of its events, in order of steps, then of events
+    >>> group_of(["probe", "e1", "e2"])
+    'probe\\x1fe1\\x1fe2'
     """
-    groups = [
-        [pattern, str(version), kind],
-        [key_text(value) for value in key],
-        *[[name, *event_ids] for name, event_ids in steps],
-    ]
-    if not is_plain("".join(["".join(group) for group in groups])):
-        groups = [[escaped(part) for part in group] for group in groups]
-    return GROUP.join([UNIT.join(group) for group in groups])
+    return UNIT.join([escaped(part) for part in parts])
+
+
+def pattern_group(name: str, version: int, kind: AlertKind) -> str:
+    """What matched, and how."""
+    return group_of((name, str(version), kind))
+
+
+def key_group(key: Mapping[str, KeyValue]) -> str:
+    """The values of a key. UTF-8 of it is the record key of an alert or a score.
+
+    >>> key_group({"card_id": "c7"})
+    'c7'
+    """
+    return group_of([key_text(value) for value in key.values()])
+
+
+def canonical(pattern: str, key: str, steps: Iterable[str]) -> str:
+    """The text that is hashed: the groups of pattern and key, and of each step, parted by U+001E.
+
+    steps: in order of steps, each `group_of` its name and the ids of its events, in order of events
+    """
+    return GROUP.join([pattern, key, *steps])
 
 
 def alert_id(at_us: int, text: str) -> str:

@@ -10,17 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import numpy as np
 
-from cep.alert import Alert, AlertKind, KeyValue, MatchedEvent, alert_id, canonical
+from cep.alert import (
+    UNIT,
+    Alert,
+    AlertKind,
+    KeyValue,
+    MatchedEvent,
+    alert_id,
+    canonical,
+    escaped,
+    key_group,
+    pattern_group,
+)
 from cep.automaton.plan import Plan, compile_pattern, layout_of
 from cep.control import Activate, Change, ModelAlias, ModelVersion, PatternVersion, Pause, Resume, Retire
 from cep.enrich import Enrichment
 from cep.language.document import read_pattern
-from cep.language.message import render_message, steps_read
+from cep.language.message import render_message, said_always, steps_read
 from cep.language.pattern import Pattern
 from cep.log.ledger import Held
 from cep.matcher import records as c
@@ -51,25 +62,51 @@ class Outcome:
 
 @dataclass(slots=True)
 class Running:
-    """A plan in its place. names: of its steps; measured: what its measures read, None where it has none."""
+    """A plan in its place.
+
+    names:    of its steps;  escaped_names: as they stand in the canonical text of an alert
+    groups:   of the pattern in that text
+    sentence: its message, where every alert has the same
+    measured: what its measures read, None where it has none
+    """
 
     plan: Plan
     mode: Mode
-    names: tuple[str, ...]
     measured: MeasuredFields | None = None
+    names: tuple[str, ...] = field(init=False)
+    escaped_names: tuple[str, ...] = field(init=False)
+    groups: dict[AlertKind, str] = field(init=False)
+    sentence: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        pattern, kinds = self.plan.pattern, get_args(AlertKind)
+        self.names = tuple(step.name for step in self.plan.steps)
+        self.escaped_names = tuple(map(escaped, self.names))
+        self.groups = {kind: pattern_group(pattern.name, pattern.version, kind) for kind in kinds}
+        self.sentence = said_always(pattern.alert.message)
 
 
 class Captured(NamedTuple):
-    """What an alert tells of an event. added: the values of features and score; failed: did a model fail on it?
+    """What an alert tells of an event.
 
-    told: the event as it was bound so far, by the names of steps: several patterns often take the same
+    escaped_id: its id as it stands in the canonical text of an alert
+    added:      the values of features and score;  failed: did a model fail on it?
+    told:       the event as it was bound so far, by the names of steps: several patterns often take the same
     """
 
     event_id: str
+    escaped_id: str
     payload: bytes
     added: dict[str, Value]
     failed: bool
     told: dict[str, MatchedEvent]
+
+
+class Key(NamedTuple):
+    """A key as alerts show it, and as it stands in their canonical text."""
+
+    fields: dict[str, KeyValue]
+    group: str
 
 
 @dataclass(slots=True)
@@ -165,8 +202,7 @@ class LaneState:
             plan = compile_pattern(replace(pattern, version=version))
         except (InvalidDocument, LimitReached):
             return None
-        names = tuple(step.name for step in plan.steps)
-        return Running(plan, Mode.LIVE, names, MeasuredFields(pattern, self.streams) if pattern.measures else None)
+        return Running(plan, Mode.LIVE, MeasuredFields(pattern, self.streams) if pattern.measures else None)
 
     def start(self, running: Running) -> None:
         """Run a version from here on. Raises LimitReached where the lane has no place for it."""
@@ -262,8 +298,9 @@ def capture(batch: Batch, first: int, matches: Matches, state: LaneState) -> Non
     for sequence in {*fresh.tolist(), *matches.sequences[matches.sequences >= first].tolist()}:
         row = sequence - first
         values = added_to(batch, row, added, state) if added else {}
+        event_id = batch.records.event_id(row)
         state.captured[sequence] = Captured(
-            batch.records.event_id(row), batch.records.payload(row), values, row in failed, {}
+            event_id, escaped(event_id), batch.records.payload(row), values, row in failed, {}
         )
     if len(state.captured) > 4096 and len(state.captured) > 2 * len(live):
         kept = {*live.tolist(), *matches.sequences.tolist()}
@@ -295,7 +332,7 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     types = {(column.stream, column.name): column.type for column in state.layout.columns}
     events = list(zip(matches.steps.tolist(), matches.sequences.tolist(), matches.at.tolist(), strict=True))
     measured_of = fields_measured(matches, state)
-    keys_of: dict[tuple[str, tuple[str, ...], int], dict[str, KeyValue]] = {}
+    keys_of: dict[tuple[str, tuple[str, ...], int], Key] = {}
     alerts = []
     for place, kind, complete_us, slot, values, (first, last) in zip(
         matches.plan.tolist(),
@@ -308,16 +345,17 @@ def alerts_of(matches: Matches, state: LaneState) -> list[Alert]:
     ):
         running = state.running[place]
         assert running is not None, "a match of a retired plan"
-        plan, pattern = running.plan, running.plan.pattern
+        pattern = running.plan.pattern
         taken = events[first:last]
         at_us = taken[-1][2] if kind == c.KIND_MATCH else complete_us
         told: AlertKind = "timeout" if kind == c.KIND_TIMEOUT else "match"
         named = pattern.streams[0], pattern.key, slot
         key = keys_of.get(named)
         if key is None:
-            key = keys_of[named] = key_of(pattern, values, types, state)
-        measures = measures_of(plan, key, taken, measured_of[place]) if place in measured_of else {}
-        alerts.append(alert_of(pattern, running.names, told, at_us, key, taken, measures, state))
+            fields = key_of(pattern, values, types, state)
+            key = keys_of[named] = Key(fields, key_group(fields))
+        measures = measures_of(running.plan, key.fields, taken, measured_of[place]) if place in measured_of else {}
+        alerts.append(alert_of(running, told, at_us, key, taken, measures, state))
     return alerts
 
 
@@ -352,48 +390,62 @@ def measures_of(
 
 
 def alert_of(
-    pattern: Pattern,
-    names: Sequence[str],
+    running: Running,
     kind: AlertKind,
     at_us: int,
-    key: dict[str, KeyValue],
+    key: Key,
     taken: Sequence[tuple[int, int, int]],
     measures: Mapping[str, Value | None],
     state: LaneState,
 ) -> Alert:
     """The alert of one match.
 
-    names: of the plan's steps;  taken: (step of the plan, number of the event in the log, the event's own time)
+    taken: (step of the plan, number of the event in the log, the event's own time)
     """
+    pattern, names = running.plan.pattern, running.names
     events: list[MatchedEvent] = []
-    ids: dict[int, list[str]] = {}
+    groups: dict[int, list[str]] = {}
     degraded = False
     for step, sequence, event_at_us in taken:
         one = state.captured[sequence]
         name = names[step]
         events.append(one.told.get(name) or bound_to(one, name, event_at_us))
-        ids.setdefault(step, []).append(one.event_id)
+        if step in groups:
+            groups[step].append(one.escaped_id)
+        else:
+            groups[step] = [running.escaped_names[step], one.escaped_id]
         degraded = degraded or one.failed
-    read = steps_read(pattern.alert.message)
-    bodies: dict[str, list[Event]] = {}
-    for event in events if read else ():
-        if event.step in read:
-            bodies.setdefault(event.step, []).append({**msgspec.json.decode(event.event), **event.features})
-    steps = [(names[step], ids[step]) for step in sorted(ids)]
+    steps = [UNIT.join(groups[step]) for step in sorted(groups)]
+    sentence = running.sentence
+    if sentence is None:
+        sentence = message_of(pattern, events, measures, key.fields)
     return Alert(
-        alert_id=alert_id(at_us, canonical(pattern.name, pattern.version, kind, list(key.values()), steps)),
+        alert_id=alert_id(at_us, canonical(running.groups[kind], key.group, steps)),
         pattern=pattern.name,
         version=pattern.version,
         kind=kind,
         severity=pattern.alert.severity,
-        message=render_message(pattern.alert.message, bodies, {**measures, **key}),
-        key=key,
+        message=sentence,
+        key=key.fields,
         at_us=at_us,
         started_at_us=taken[0][2],
         events=events,
         measures={name: as_json(value) for name, value in measures.items()} if measures else {},
         degraded=degraded,
     )
+
+
+def message_of(
+    pattern: Pattern, events: Sequence[MatchedEvent], measures: Mapping[str, Value | None], key: Mapping[str, KeyValue]
+) -> str:
+    """The sentence of one alert; of its events only those are parsed that it reads."""
+    template = pattern.alert.message
+    read = steps_read(template)
+    bodies: dict[str, list[Event]] = {}
+    for event in events if read else ():
+        if event.step in read:
+            bodies.setdefault(event.step, []).append({**msgspec.json.decode(event.event), **event.features})
+    return render_message(template, bodies, {**measures, **key})
 
 
 def bound_to(one: Captured, step: str, at_us: int) -> MatchedEvent:

@@ -92,6 +92,16 @@ def steps_read(template: str) -> frozenset[str]:
     return frozenset(piece.step for piece in read_message(template)[0] if isinstance(piece, Placeholder) and piece.step)
 
 
+def said_always(template: str) -> str | None:
+    """The sentence, where it is the same for every alert.
+
+    >>> said_always("probed {{twice}}"), said_always("probed {card_id}")
+    ('probed {twice}', None)
+    """
+    pieces = read_message(template)[0]
+    return None if any(isinstance(piece, Placeholder) for piece in pieces) else render_message(template, {}, {})
+
+
 def read_placeholder(text: str, column: int) -> Placeholder | Problem:
     """One placeholder, without its braces."""
     if call := CALL.fullmatch(text):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cep.alert import UNIT, Alert, KeyValue, escaped, key_text
+from cep.alert import Alert, key_group
 from cep.log.protocol import (
     ALERTS,
     DEAD_LETTERS,
@@ -166,9 +166,9 @@ class Ledger:
 
     def _put_out(self, entry: Entry, decided: Decided, key_of: KeyOf) -> None:
         for alert in decided.alerts:
-            self._add(ALERTS, key_bytes(alert.key), self._alert(alert, entry.wall_us))
+            self._add(ALERTS, key_group(alert.key).encode(), self._alert(alert, entry.wall_us))
         for scored in decided.scores:
-            self._add(SCORES, key_bytes(scored.key), self._scored(scored, entry.wall_us))
+            self._add(SCORES, key_group(scored.key).encode(), self._scored(scored, entry.wall_us))
         for topic, records in ((DEAD_LETTERS, decided.dead), (LATE, decided.late)):
             for refused in records:
                 self._add(topic, key_of(refused) or b"", self._letter(topic, refused, entry.wall_us))
@@ -179,13 +179,9 @@ class Ledger:
 
     def _alert(self, alert: Alert, wall_us: int) -> bytes:
         """The alert, stamped. One that is too large leaves its events' payloads in the log, where their ids lead."""
-        stamps = {
-            "lane": self.lane,
-            "epoch": self.epoch,
-            "sequence": self.sequences[ALERTS],
-            "processed_at_us": wall_us,
-        }
-        stamped = msgspec.structs.replace(alert, **stamps)
+        stamped = msgspec.structs.replace(
+            alert, lane=self.lane, epoch=self.epoch, sequence=self.sequences[ALERTS], processed_at_us=wall_us
+        )
         value = _json(stamped)
         if len(value) <= self.output_bytes_max:
             return value
@@ -251,15 +247,6 @@ def chained(before: int, entry: Entry, decided: Decided, alert_ids: Sequence[str
     scores = [(scored.event_id, scored.model, scored.version, scored.score) for scored in decided.scores]
     told = _packed((*parts, scores) if scores else parts)
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big")
-
-
-def key_bytes(key: Mapping[str, KeyValue]) -> bytes:
-    """The record key of an alert or a score: the text of its key, several fields parted by U+001F.
-
-    >>> key_bytes({"card_id": "c7"})
-    b'c7'
-    """
-    return UNIT.join(escaped(key_text(value)) for value in key.values()).encode()
 
 
 def moved(positions: Positions, before: Mapping[Partition, int]) -> tuple[tuple[int, int], ...]:

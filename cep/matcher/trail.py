@@ -136,7 +136,6 @@ def held_on_trail(
     holding = np.int64(0)
     while bits != 0:
         condition = np.uint32(first + trailing_zeros(bits))
-        held = np.int64(0)
         if conditions[condition].fast != 0:  # no branch depends on an event: a wrong guess costs more than the rest
             back = state - 1 - np.int64(conditions[condition].state)
             place = place_at(base, newest, max(back, np.int64(0)), places, width)
@@ -144,13 +143,12 @@ def held_on_trail(
             field = conditions[condition].field
             left = values[field, row]
             right = registers[np.uint32(place + FIELDS + kept)]
+            there = np.int64(back >= 0) & ~(np.int64(nulls[field, row]) | registers[place] >> 32 >> kept)
             if conditions[condition].real == 0:
-                held = compared(left, right)
+                found = compared(left, right)
             else:
-                held = compared(real_of(left), conditions[condition].factor * real_of(right))
-            held &= np.int64(conditions[condition].op)
-            held = np.int64(held != 0)
-            held &= np.int64(back >= 0) & ~(np.int64(nulls[field, row]) | registers[place] >> 32 >> kept)
+                found = compared(real_of(left), conditions[condition].factor * real_of(right))
+            held: Int = there & np.int64(found & np.int64(conditions[condition].op) != 0)
         else:
             recall(plans, updates, registers, plan, base, state)
             held = np.int64(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from cep.alert import Alert, MatchedEvent, alert_id, canonical
+from cep.alert import Alert, MatchedEvent, alert_id, canonical, group_of, key_group, pattern_group
 from cep.control import Change, Pause, Resume
 from cep.log.ledger import Decided
 from cep.log.protocol import Partition, Slice
@@ -126,7 +126,8 @@ class BigAmounts:
 
 
 def _alert(pattern: str, card: str, at_us: int, events: list[MatchedEvent]) -> Alert:
-    text = canonical(pattern, 1, "match", [card], [(event.step, [event.event_id]) for event in events])
+    steps = [group_of((event.step, event.event_id)) for event in events]
+    text = canonical(pattern_group(pattern, 1, "match"), key_group({"card": card}), steps)
     return Alert(
         alert_id=alert_id(max(at_us, 0), text),
         pattern=pattern,

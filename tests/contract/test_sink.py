@@ -19,7 +19,7 @@ import pytest
 from confluent_kafka import Producer
 from sqlalchemy import Engine, text
 
-from cep.alert import Alert, MatchedEvent, alert_id, canonical
+from cep.alert import Alert, MatchedEvent, alert_id, canonical, group_of, key_group, pattern_group
 from cep.log.kafka_topics import Topics, create_topics
 from cep.log.protocol import ALERTS
 from cep.log.sqlite import SqliteLog
@@ -49,7 +49,8 @@ def alert(sequence: int, lane: int = 0, epoch: int = 1, pattern: str = "card-tes
     at_us = 1_700_000_000_000_001 + sequence * 1_000_003
     key = f"c{lane}"
     ids = [f"e{lane}-{sequence}", f"f{lane}-{sequence}"]
-    name = canonical(pattern, 3, "match", [key], [("probe", ids[:1]), ("cashout", ids[1:])])
+    steps = [group_of(("probe", *ids[:1])), group_of(("cashout", *ids[1:]))]
+    name = canonical(pattern_group(pattern, 3, "match"), key_group({"card_id": key}), steps)
     return Alert(
         alert_id=alert_id(at_us, name),
         pattern=pattern,

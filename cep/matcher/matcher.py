@@ -195,6 +195,8 @@ class Matcher:
             stepping = step_one if len(tables.plans) == 1 and len(tables.keyspaces) == tables.streams else step
             if tables.crowds and 4 * touches > until - first:
                 stepping = step_strict
+        if stepping is not step_strict:
+            self.state.counters[c.TRAILS_KNOWN] = 0
         while True:
             state = self.state
             need = stepping(

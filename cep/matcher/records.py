@@ -237,9 +237,10 @@ KIND_MATCH, KIND_TIMEOUT, KIND_ABSENCE = range(3)
     RESUME_HOT,
     NEED,  # how many rows are needed
     INDEX_WIDTH,  # places of a slot in the table of cells, 0 where it is hashed
+    TRAILS_KNOWN,  # 0: what `step_strict` knows of trails is no longer so
     LOOK_AGAIN,  # cells and slots at which to look for unused ones again
     COUNTERS,
-) = range(28)
+) = range(29)
 FREE_PARTIAL = COUNTERS
 """Free lists of partials by blocks, behind the counters; 0 ends them."""
 COUNTERS_ALL = COUNTERS + BLOCKS_MAX + 1

@@ -63,7 +63,7 @@ class State:
             slots=reserved(rows, c.SLOT),
             slot_keys=reserved((rows, c.KEY_FIELDS_MAX), np.int64),
             slot_table=aligned(2 * rows, np.uint32),
-            direct=aligned((1, 2 * rows), np.int32),
+            direct=aligned((2, 2 * rows), np.int32),
             index=aligned(2 * rows, c.ENTRY),
             counters=np.zeros(c.COUNTERS_ALL, np.int64),
         )
@@ -112,8 +112,9 @@ class State:
             plan["ring"] = self.ring_of(0 if plan["quiet"] or plan["strict"] else int(plan["within"]), 0)
         for state in tables.states:
             state["ring"] = self.ring_of(int(state["gap"]), 1)
-        if len(self.direct) < len(tables.keyspaces) // tables.streams:
-            self.direct = aligned((len(tables.keyspaces) // tables.streams, self.direct.shape[1]), np.int32)
+        spaces = len(tables.keyspaces) // tables.streams
+        if len(self.direct) <= spaces:
+            self.direct = aligned((spaces + 1, self.direct.shape[1]), np.int32)
         relink(tables.plans, self.cells, self.slots, self.registers, self.counters)
         self.rehash(tables)
 

@@ -377,7 +377,7 @@ def step_strict(
     rows = at_us.shape[0]
     key_column = np.uint32(keyspaces[0, K_COLUMNS])
     trails = likely_slots[:rows]
-    find_trails(cells, slots, direct, values, nulls, key_column, counters[RESUME_ROW], trails)
+    find_trails(direct, counters, values, nulls, key_column, counters[RESUME_ROW], trails)
     plan = np.uint32(0)
     space = np.int64(0)
     always = plans[plan].always
@@ -423,6 +423,7 @@ def step_strict(
                 if trail != NIL:
                     cells[cell].interest = ANY
                     warm(plans, keyspaces, slots, cells, direct, values, event_row, plan, space, space, cell)
+                    direct[direct.shape[0] - 1, np.uint32(values[key_column, event_row])] = np.int32(trail) + 1
         if seldom(need != DONE):
             counters[RESUME_ROW] = row
             counters[RESUME_TOUCH] = touch

@@ -31,7 +31,18 @@ from cep.matcher.lists import capture, free_partial, new_link, new_partial
 from cep.matcher.records import *  # noqa: F403  the fields of every record
 from cep.matcher.registers import compared, program_holds
 from events.columns import I16, I32, I64, U8
-from events.kernel import Int, apart, ask_for, compiled, inlined, ones, real_of, seldom, trailing_zeros, unfolded
+from events.kernel import (
+    Int,
+    apart,
+    compiled,
+    highest,
+    inlined,
+    ones,
+    real_of,
+    seldom,
+    trailing_zeros,
+    unfolded,
+)
 
 PLACES = 2
 """Where the places of a trail begin,"""
@@ -41,8 +52,6 @@ FIELDS_MAX = 31
 """Fields that a place may have, one bit each;"""
 NO_FIELD = FIELDS_MAX
 """of a count of events: none, which is never NULL."""
-AHEAD = 16
-"""So many events ahead memory is asked for their cells."""
 STRICT_MAX = 32
 """Events of a strict sequence; longer ones are matched as all others."""
 
@@ -91,6 +100,7 @@ def drop_trail(plans: Records, cells: Records, partials: Records, registers: I64
     cells[cell].trail = NIL
     cells[cell].count = 0
     cells[cell].interest = 0
+    counters[TRAILS_KNOWN] = 0
 
 
 @inlined
@@ -180,6 +190,17 @@ def write_match(
     write(out, counters, plan, slot, sequence, now, KIND_MATCH, link, start)
 
 
+@compiled
+def not_over(registers: I64, base: Int, newest: Int, places: Int, width: Int, until: Int, left: Int) -> Int:
+    """Of the states that are open, bit 0 being the first, those whose partial began later than `until`."""
+    apart()
+    kept = left
+    for state in range(1, highest(left) + 2):
+        if registers[np.uint32(place_at(base, newest, state - 1, places, width) + 1)] <= until:
+            kept &= ~(np.int64(1) << (state - 1))
+    return kept
+
+
 @unfolded
 def follow(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
@@ -203,9 +224,13 @@ def follow(
     opened = registers[base]
     newest = registers[np.uint32(base + 1)]
     moved = begins << 1
-    over: Int = np.int64(0)
     state = np.int64(0)
     left = opened >> 1
+    if left != 0:
+        began = registers[np.uint32(place_at(base, newest, highest(left), places, width) + 1)]
+        if seldom(bool(began + lasts <= now)):  # so may be those that began later
+            left = not_over(registers, base, newest, places, width, now - lasts, left)
+    over = ones(opened >> 1) - ones(left)
     while left != 0:
         state += 1
         at = np.uint32(first_state + state)
@@ -216,10 +241,7 @@ def follow(
                 plans, conditions, updates, ops, args, stack, values, nulls, row, registers, plan, base, newest,
                 places, width, state, first_condition, history,
             )  # fmt: skip
-        began = registers[np.uint32(place_at(base, newest, state - 1, places, width) + 1)]
-        late = np.int64(began + lasts <= now) & left & 1
-        takes = holds(edges, np.uint32(states[at].lo), seen) & (late ^ 1) & left & 1
-        over += late
+        takes = holds(edges, np.uint32(states[at].lo), seen) & left & 1
         moved |= takes << (state + 1)
         left >>= 1
     matched = moved >> length
@@ -255,11 +277,7 @@ def follow(
 @inlined
 def furthest(opened: Int) -> Int:
     """How many events the partial has that began first, of those that are open; 0 for none."""
-    events = np.int64(0)
-    while opened > 1:
-        events += 1
-        opened >>= 1
-    return events
+    return highest(opened | 1)
 
 
 @inlined
@@ -293,19 +311,15 @@ def is_over(plans: Records, cells: Records, registers: I64, cell: Int, now: Int)
 
 
 @compiled
-def find_trails(
-    cells: Records, slots: Records, direct: I32, values: I64, nulls: U8, column: Int, first: Int, trails: I32
-) -> None:
-    """trails[row] for all rows from `first` on: the trail of its key, which is one code; -1 for none."""
+def find_trails(direct: I32, counters: I64, values: I64, nulls: U8, column: Int, first: Int, trails: I32) -> None:
+    """trails[row] for all rows from `first` on: the trail of its key, which is one code; -1 where none is known."""
+    known = direct[direct.shape[0] - 1]
+    if counters[TRAILS_KNOWN] == 0:
+        known[:] = 0
+        counters[TRAILS_KNOWN] = 1
     for row in range(first, trails.shape[0]):
         code = values[column, row]
-        slot = np.int64(-1)
-        if nulls[column, row] == 0 and np.uint64(code) < np.uint64(direct.shape[1]):
-            slot = np.int64(direct[0, np.uint32(code)] >> 1) - 1
-        trails[row] = np.int32(slots[np.uint32(slot)].cell) if slot >= 0 else -1
-    for row in range(first, trails.shape[0]):
-        if row + AHEAD < trails.shape[0] and trails[row + AHEAD] >= 0:
-            ask_for(cells, np.int64(trails[row + AHEAD]))
-        if trails[row] >= 0:
-            cell = np.uint32(trails[row])
-            trails[row] = np.int32(cells[cell].trail) if cells[cell].interest == ANY and cells[cell].hot != 0 else -1
+        trail = np.int32(0)
+        if nulls[column, row] == 0 and np.uint64(code) < np.uint64(known.shape[0]):
+            trail = known[np.uint32(code)]
+        trails[row] = trail - 1

@@ -40,6 +40,7 @@ STEPS: dict[str, list[dict[str, Any]]] = {
         {"contiguity": "next", "where": "amount > s0.amount"},
         {"contiguity": "next", "where": "amount > s1.amount"},
     ],
+    "rare": [{"where": "amount > 7"}, {"contiguity": "next", "where": "amount > s0.amount - 3"}],
     "strict": [
         {"where": "amount > 1"},
         {"contiguity": "next", "where": "amount + s0.amount > 6", "times": 2, "consecutive": True},
@@ -150,6 +151,21 @@ def test_a_large_batch_is_as_many_small_ones(names: list[str], key: str) -> None
     assert found(plans, whole, strings, 50, tidy=True) == expected
 
 
+def test_a_busy_loop_forgets_what_others_have_changed() -> None:
+    """A strict sequence that is busy now and then, its trails freed in between: the loops for either take turns."""
+    plans, strings = [plan("rare", "card")], StringTable()
+    whole = batch(12, plans, strings)
+    matcher, matches, known = Matcher(), [], set()
+    matcher.use(plans, whole.layout, strings.code)
+    for first in range(0, EVENTS, 3):
+        matches += told(matcher.process(part(whole, first, first + 3)))
+        known.add(int(matcher.state.counters[c.TRAILS_KNOWN]))
+        if first % 300 == 0:
+            matcher.busy()
+    assert matches == found(plans, whole, strings, EVENTS)
+    assert known == {0, 1}
+
+
 def test_patterns_do_not_see_each_other() -> None:
     """All in one matcher, of two kinds of keys, find what each finds alone."""
     plans = [plan(name, key) for name in STEPS for key in ("card", "number")]
@@ -213,7 +229,7 @@ def test_a_partial_that_ends_unseen_is_gone_all_the_same(name: str, skip: Any) -
     a trail instead of partials. The matches are the same.
     """
     plans, strings = [[plan(name, "card", timeouts, skip)] for timeouts in (False, True)], StringTable()
-    assert [on_trails(one, strings) for one in plans] == [name in ("dense", "strict"), False]
+    assert [on_trails(one, strings) for one in plans] == [name in ("dense", "rare", "strict"), False]
     quiet, loud = (found(one, batch(4, one, strings), strings, EVENTS) for one in plans)
     assert Counter(quiet) == Counter(loud)
     assert quiet

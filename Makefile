@@ -14,7 +14,7 @@ WARM   ?= $(PY) -m cep.warm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench handbook fuzz chaos warm up down install lock clean
+.PHONY: help demo test lint format bench handbook fuzz ask chaos warm up down install lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ handbook: $(VENV)/.project warm  ## back-test over the Fraud Detection Handbook;
 
 fuzz: $(DEV) warm  ## FUZZ_CASES (100000) random patterns and streams: kernel and reference agree, or the case is shown
 	$(PY) -m tests.fuzz --cases $(or $(FUZZ_CASES),100000) $(ARGS)
+
+ask: $(DEV) warm  ## ASK_CASES (1000) new random patterns: we answer what Flink CEP itself answers (Java 17 and Maven)
+	$(PY) -m tests.conformance.ask --cases $(or $(ASK_CASES),1000) $(ARGS)
 
 chaos: $(DEV) warm  ## CHAOS_EVENTS (200000) through file, SQLite and Kafka, with kills and a stopped worker: the same alerts
 	STAKEOUT_CHAOS_EVENTS=$(or $(CHAOS_EVENTS),200000) $(RUN) --only kafka,postgres -- \

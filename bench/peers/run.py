@@ -103,6 +103,11 @@ def built(peer: str) -> Path:
     return folder
 
 
+def question() -> list[str]:
+    """The command that answers conformance cases as Flink does (Asked.java). Raises PeerError."""
+    return _java("Asked", *_OPENS, "-Xmx2g")(built("flink"))
+
+
 def _check(peer: str, work: str, options: dict[str, str]) -> None:
     if peer not in PEERS:
         raise PeerError(f"unknown peer {peer!r}; there are {', '.join(PEERS)}")

@@ -23,6 +23,13 @@ AGGREGATES = ("sum", "count", "avg", "min", "max", "first", "last")
 SKIPS, SKIP_WEIGHTS = ("no_skip", "next", "past_last", "first", "last"), (45, 14, 19, 11, 11)
 
 
+def random_case(seed: int, wide: bool = False) -> Json:
+    """A case without its answer: a pattern over twelve streams."""
+    rng = Random(seed)
+    streams = {f"k{number}": random_events(rng, 14) for number in range(12)}
+    return {"id": str(seed), "pattern": random_document(rng, wide), "streams": streams}
+
+
 def random_pattern(rng: Random, wide: bool = False) -> Pattern:
     """A pattern; wide: with nested groups, groups with until, longer groups."""
     return read_pattern(random_document(rng, wide), name="random")

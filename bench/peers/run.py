@@ -4,7 +4,8 @@ A peer is built on first use, into a cache folder outside the tree (STAKEOUT_CAC
 are fetched by Maven as packages, by Maven's own settings; none is part of this repository. Maven and the compilers are
 installed by apt-get where they are missing, when root.
 
-    flink   the five works of bench/data.py, and `decode`; from columns, or from a Kafka topic of JSON
+    flink   the five works of bench/data.py, and `decode`; from columns, or from a Kafka topic of JSON; and what it
+            answers to conformance cases (`question`)
     esper   the five works, and thousand_patterns
     c       the five works without card_testing
 """

@@ -26,7 +26,7 @@ from tests.conformance.generate import random_case
 
 TOGETHER = 25
 """Cases of one job: starting one takes longer than a case."""
-SECONDS = 20.0
+SECONDS = 10.0
 """For such a job, the start of Java included; one that takes longer never ends."""
 
 

@@ -110,21 +110,6 @@ trailing_zeros: Callable[[Int], Int] = cast(Any, intrinsic(_trailing_zeros))
 """The place of the lowest bit of an int64 that is not 0."""
 
 
-def _highest(typing: Any, word: Any) -> Any:
-    """Two instructions."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """A word of 0 has no answer."""
-        zeros = builder.ctlz(arguments[0], context.get_constant(numba.types.boolean, True))
-        return builder.sub(context.get_constant(numba.types.int64, 63), zeros)
-
-    return numba.types.int64(numba.types.int64), generate
-
-
-highest: Callable[[Int], Int] = cast(Any, intrinsic(_highest))
-"""The place of the highest bit of an int64 that is not 0."""
-
-
 def _ones(typing: Any, word: Any) -> Any:
     """One instruction."""
 

@@ -35,7 +35,6 @@ from events.kernel import (
     Int,
     apart,
     compiled,
-    highest,
     inlined,
     ones,
     real_of,
@@ -190,17 +189,6 @@ def write_match(
     write(out, counters, plan, slot, sequence, now, KIND_MATCH, link, start)
 
 
-@compiled
-def not_over(registers: I64, base: Int, newest: Int, places: Int, width: Int, until: Int, left: Int) -> Int:
-    """Of the states that are open, bit 0 being the first, those whose partial began later than `until`."""
-    apart()
-    kept = left
-    for state in range(1, highest(left) + 2):
-        if registers[np.uint32(place_at(base, newest, state - 1, places, width) + 1)] <= until:
-            kept &= ~(np.int64(1) << (state - 1))
-    return kept
-
-
 @unfolded
 def follow(
     plans: Records, states: Records, edges: Records, conditions: Records, updates: Records, ops: I16, args: I64,
@@ -226,11 +214,7 @@ def follow(
     moved = begins << 1
     state = np.int64(0)
     left = opened >> 1
-    if left != 0:
-        began = registers[np.uint32(place_at(base, newest, highest(left), places, width) + 1)]
-        if seldom(bool(began + lasts <= now)):  # so may be those that began later
-            left = not_over(registers, base, newest, places, width, now - lasts, left)
-    over = ones(opened >> 1) - ones(left)
+    over: Int = np.int64(0)
     while left != 0:
         state += 1
         at = np.uint32(first_state + state)
@@ -241,7 +225,10 @@ def follow(
                 plans, conditions, updates, ops, args, stack, values, nulls, row, registers, plan, base, newest,
                 places, width, state, first_condition, history,
             )  # fmt: skip
-        takes = holds(edges, np.uint32(states[at].lo), seen) & left & 1
+        began = registers[np.uint32(place_at(base, newest, state - 1, places, width) + 1)]
+        late = np.int64(began + lasts <= now) & left & 1
+        takes = holds(edges, np.uint32(states[at].lo), seen) & (late ^ 1) & left & 1
+        over += late
         moved |= takes << (state + 1)
         left >>= 1
     matched = moved >> length
@@ -277,7 +264,11 @@ def follow(
 @inlined
 def furthest(opened: Int) -> Int:
     """How many events the partial has that began first, of those that are open; 0 for none."""
-    return highest(opened | 1)
+    events = np.int64(0)
+    while opened > 1:
+        events += 1
+        opened >>= 1
+    return events
 
 
 @inlined

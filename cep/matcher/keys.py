@@ -2,8 +2,8 @@
 
     keyspaces   int64[K * streams, 2 + KEY_FIELDS_MAX]   number of fields (0: not of this stream), 1 for direct, columns
     slots       the rows of `records.SLOT`;  slot_keys int64[slots, KEY_FIELDS_MAX]
-    direct      int32[K + 1, codes]   for keys of one string: by its code, 2 * (slot + 1) + 1 if the slot has hot cells;
-                                  the last row is of `step_strict`: 1 + the key's trail, 0 for not known to it
+    direct      int32[K + 1, codes]  for keys of one string: by its code, 2 * (slot + 1) + 1 if the slot has hot cells;
+                                     the last row is of `step_strict`: 1 + the key's trail, 0 for not known to it
     slot_table  uint32[2^n]       for all others: open addressing at most half full, slot or NIL
     index       ENTRY[2^n]        cells: open addressing at most half full, by slot and plan; where that takes no more,
                 ENTRY[K * width]  a place for every slot and plan (width: counters[INDEX_WIDTH], else 0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 
-from bench.peers.run import question
+from bench.peers.run import PeerError, question
 from tests.conformance.__main__ import main as judge
 from tests.conformance.cases import Json
 from tests.conformance.generate import random_case
@@ -33,7 +33,7 @@ SECONDS = 10.0
 class Flink:
     """A process that answers lines of cases, begun anew where it gave no answer in time."""
 
-    def __init__(self, command: Callable[[], list[str]] = question, seconds: float = SECONDS) -> None:
+    def __init__(self, command: Callable[[], list[str]], seconds: float = SECONDS) -> None:
         self._command, self._seconds = command, seconds
         self._process: subprocess.Popen[str] | None = None
         self._reader = ThreadPoolExecutor(1)
@@ -57,25 +57,27 @@ class Flink:
         return []
 
     def _ask(self, cases: Sequence[Json]) -> list[Json] | str:
-        """An answer for each, or what is wrong with one of them."""
+        """An answer for each, or what is wrong with one of them; then the process is none to go on with."""
         if self._process is None:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(self._command(), stdin=pipe, stdout=pipe, text=True)
         process = self._process
         assert process.stdin is not None, "a pipe"
         assert process.stdout is not None, "a pipe"
-        process.stdin.write(json.dumps(cases) + "\n")
-        process.stdin.flush()
         try:
+            process.stdin.write(json.dumps(cases) + "\n")
+            process.stdin.flush()
             line = self._reader.submit(process.stdout.readline).result(self._seconds)
         except OutOfTime:
             self._end()
             return f"gives no answer within {self._seconds:.0f} s"
-        if not line:
-            self._end()
-            return f"ends with {process.returncode}"
-        answered: list[Json] | Json = json.loads(line)
-        return answered if isinstance(answered, list) else f"fails: {answered['failed']}"
+        except BrokenPipeError:
+            line = ""
+        answered: list[Json] | Json | None = json.loads(line) if line else None
+        if isinstance(answered, list):
+            return answered
+        self._end()
+        return f"fails: {answered['failed']}" if answered else f"ends with {process.returncode}"
 
     def _end(self) -> None:
         if self._process is not None:
@@ -85,7 +87,7 @@ class Flink:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, judge, and return the exit code."""
+    """Ask, judge, and return the exit code: 1 too where Flink can't be asked, or has answered nothing."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.ask", description="Do we answer as Flink does?")
     parser.add_argument("--cases", type=int, default=1000, help="so many patterns, each over twelve streams")
     parser.add_argument("--first", type=int, metavar="SEED", help="the first seed (default: a new one)")
@@ -93,14 +95,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     first = SystemRandom().randrange(1 << 40) if options.first is None else options.first
     print(f"asking Flink about {options.cases} patterns from seed {first}", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="stakeout-ask-") as folder, Flink() as flink:
+    with tempfile.TemporaryDirectory(prefix="stakeout-ask-") as folder:
         file = Path(folder) / "asked.jsonl"
-        with file.open("w") as lines:
-            for begin in range(first, first + options.cases, TOGETHER):
-                seeds = range(begin, min(begin + TOGETHER, first + options.cases))
-                for case in flink.answers([random_case(seed, options.wide) for seed in seeds]):
-                    lines.write(json.dumps(case) + "\n")
-        return judge([str(file)])
+        try:
+            answered = ask(range(first, first + options.cases), options.wide, file)
+        except PeerError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return max(judge([str(file)]), int(not answered))
+
+
+def ask(seeds: range, wide: bool, file: Path) -> int:
+    """Writes the cases that Flink answers, and says how many. Raises PeerError where there is no Flink to ask."""
+    answered = 0
+    with file.open("w") as lines, Flink(question) as flink:
+        for begin in range(0, len(seeds), TOGETHER):
+            for case in flink.answers([random_case(seed, wide) for seed in seeds[begin : begin + TOGETHER]]):
+                lines.write(json.dumps(case) + "\n")
+                answered += 1
+    return answered
 
 
 if __name__ == "__main__":

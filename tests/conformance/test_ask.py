@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.conformance.ask import Flink
+from bench.peers.run import PeerError
+from tests.conformance.ask import Flink, main
 from tests.conformance.generate import random_case
 
 PEER = """
@@ -35,6 +36,19 @@ def test_what_is_not_answered_is_told_and_costs_no_other_case(capfd: pytest.Capt
     assert "no answer within 3 s" in told
     assert "ends with 3" in told
     assert "fails: for a reason" in told
+
+
+@pytest.mark.parametrize("broken", [[sys.executable, "-c", "import sys; sys.exit(4)"], None])
+def test_no_answer_at_all_is_no_success(broken: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Flink ends at once, or can't be had, nothing has been compared."""
+
+    def command() -> list[str]:
+        if broken is None:
+            raise PeerError("no Maven")
+        return broken
+
+    monkeypatch.setattr("tests.conformance.ask.question", command)
+    assert main(["--cases", "2", "--first", "1"]) == 1
 
 
 def test_the_case_of_a_seed_is_always_the_same() -> None:

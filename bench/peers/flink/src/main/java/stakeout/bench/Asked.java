@@ -36,7 +36,7 @@ import org.apache.flink.util.Collector;
  */
 public final class Asked {
     private static final ObjectMapper JSON = new ObjectMapper();
-    /** Of each case of the line at hand; its job runs in this process, in one thread. */
+    /** Of each case of the line at hand. Its job runs in this process; only the one task of a case writes its result. */
     private static final List<ObjectNode> RESULTS = new ArrayList<>();
 
     private Asked() {}

@@ -11,7 +11,10 @@ import org.apache.flink.cep.pattern.WithinType;
 import org.apache.flink.cep.pattern.conditions.IterativeCondition;
 import stakeout.bench.Asked.Seen;
 
-/** Patterns of the conformance format as Flink's. Conditions follow SQL: of what is unknown, nothing holds. */
+/**
+ * Patterns of the conformance format as Flink's. Conditions follow SQL: of what is unknown, nothing holds. What isn't of
+ * the format is an Error: an exception would pass for Flink's refusal.
+ */
 final class Documents {
     private Documents() {}
 
@@ -28,7 +31,7 @@ final class Documents {
             case "past_last" -> AfterMatchSkipStrategy.skipPastLastEvent();
             case "first" -> AfterMatchSkipStrategy.skipToFirst(stage);
             case "last" -> AfterMatchSkipStrategy.skipToLast(stage);
-            default -> throw new IllegalStateException(skip.toString());
+            default -> throw new AssertionError(skip.toString());
         };
     }
 
@@ -49,7 +52,7 @@ final class Documents {
             case "next" -> before.next(group);
             case "followed_by" -> before.followedBy(group);
             case "followed_by_any" -> before.followedByAny(group);
-            default -> throw new IllegalStateException(stage.toString());
+            default -> throw new AssertionError(stage.toString());
         };
     }
 
@@ -62,7 +65,7 @@ final class Documents {
             case "followed_by_any" -> before.followedByAny(name);
             case "not_next" -> before.notNext(name);
             case "not_followed_by" -> before.notFollowedBy(name);
-            default -> throw new IllegalStateException(stage.toString());
+            default -> throw new AssertionError(stage.toString());
         };
         step.where(new Condition(stage.get("where")));
         stage.path("or").forEach(other -> step.or(new Condition(other)));
@@ -121,7 +124,7 @@ final class Documents {
                     Boolean other = holds(told, event, context);
                     yield other == null ? null : !other;
                 }
-                default -> throw new IllegalStateException(condition.toString());
+                default -> throw new AssertionError(condition.toString());
             };
         }
 
@@ -144,7 +147,7 @@ final class Documents {
                 case "<=" -> left <= right;
                 case ">" -> left > right;
                 case ">=" -> left >= right;
-                default -> throw new IllegalStateException(operator);
+                default -> throw new AssertionError(operator);
             };
         }
 
@@ -176,7 +179,7 @@ final class Documents {
                 case "max" -> taken.stream().mapToDouble(v -> v).max().getAsDouble();
                 case "first" -> (double) taken.get(0);
                 case "last" -> (double) taken.get(taken.size() - 1);
-                default -> throw new IllegalStateException(expression.toString());
+                default -> throw new AssertionError(expression.toString());
             };
         }
     }
